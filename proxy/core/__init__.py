@@ -1,0 +1,1 @@
+"""Pure decisions: what follows from what, without clock, socket or disk."""

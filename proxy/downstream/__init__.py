@@ -1,0 +1,1 @@
+"""The doors agents and operators come through."""
