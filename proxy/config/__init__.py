@@ -1,0 +1,1 @@
+"""The configuration: one TOML file, environment and command line, read once into one frozen value."""

@@ -1,0 +1,124 @@
+"""The legacy way to answer: an event whose data names an elicitation, and the Bridge's own respond call.
+
+A body that names no elicitation is no answer and reads as None; the caller relays it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from proxy.core.elicitation import Answer, AnswerKind
+from proxy.core.errors import InvalidInput
+from proxy.core.ids import AgentId, parse_agent_id, parse_elicitation_id
+
+_CONTROL_KEYS: Final = frozenset({"elicitation_id", "in_reply_to", "response_type"})
+_CONTENT_KEYS: Final = ("content", "data")
+_ADDRESS_KEYS: Final = ("to_agent", "target_agent", "target", "to")
+"""Where a legacy send names its addressee. Source: ARCHITECTURE.md 2.4."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenAnswer:
+    """An answer and the agent that claims to give it."""
+
+    answer: Answer
+    agent_id: AgentId
+
+
+def parse_stored_answer(body: bytes) -> GivenAnswer | None:
+    """Read `POST /event/store` as an answer; None when its data names no elicitation.
+
+    The content is `data.content` or `data.data` where that is an object, else every other key of `data`.
+
+    Raises:
+        InvalidInput: it names an elicitation, but its `response_type` or agent cannot be read.
+    """
+    event = _json_object(body)
+    data = event.get("data") if event else None
+    if event is None or not isinstance(data, dict):
+        return None
+    named = data.get("elicitation_id", data.get("in_reply_to"))
+    if not isinstance(named, str):
+        return None
+    kind = _kind(data.get("response_type", AnswerKind.ACCEPT.value))
+    content = _content(data) if kind is AnswerKind.ACCEPT else None
+    answer = Answer(elicitation_id=parse_elicitation_id(named), kind=kind, content=content)
+    return GivenAnswer(answer=answer, agent_id=parse_agent_id(event.get("agent_id")))
+
+
+def _content(data: Mapping[str, object]) -> Mapping[str, object]:
+    for key in _CONTENT_KEYS:
+        inner = data.get(key)
+        if isinstance(inner, dict):
+            return inner
+    return {key: value for key, value in data.items() if key not in _CONTROL_KEYS and key not in _ADDRESS_KEYS}
+
+
+def parse_respond(body: bytes) -> GivenAnswer | None:
+    """Read `POST /elicitation/respond`; None when only the Bridge can say what is wrong with it.
+
+    Raises:
+        InvalidInput: an unknown `response_type`, or an accept whose data is not an object.
+    """
+    call = _json_object(body)
+    if call is None or "elicitation_id" not in call or "responding_agent" not in call:
+        return None
+    kind = _kind(call.get("response_type"))
+    content = call.get("data")
+    if content is not None and not isinstance(content, dict):
+        raise InvalidInput(f"data must be an object, got {type(content).__name__}")
+    answer = Answer(
+        elicitation_id=parse_elicitation_id(call["elicitation_id"]),
+        kind=kind,
+        content=(content or {}) if kind is AnswerKind.ACCEPT else None,
+    )
+    return GivenAnswer(answer=answer, agent_id=parse_agent_id(call["responding_agent"]))
+
+
+def addressee_of(body: bytes) -> str | None:
+    """The agent that a legacy send is addressed to, if it names one."""
+    event = _json_object(body)
+    data = event.get("data") if event else None
+    if not isinstance(data, dict):
+        return None
+    return next((data[key] for key in _ADDRESS_KEYS if isinstance(data.get(key), str) and data[key]), None)
+
+
+def stored_reply(answer: Answer, *, sequence: int, timestamp_ns: int) -> bytes:
+    """What an agent that answered with `POST /event/store` reads: the shape of a stored event.
+
+    Source: BRIDGE.md 2.2; `elicitation_id` and `response_type` are added by us.
+    """
+    return orjson.dumps(
+        {
+            "event_id": {"timestamp_ns": timestamp_ns, "sequence": 0, "node_id": "elicit-sidecar"},
+            "status": "stored",
+            "message": f"Elicitation {answer.elicitation_id} answered: {answer.kind.value}",
+            "sequence": sequence,
+            "elicitation_id": answer.elicitation_id,
+            "response_type": answer.kind.value,
+        }
+    )
+
+
+def responded_reply(answer: Answer) -> bytes:
+    """What an agent that answered with the respond call reads. Source: BRIDGE.md 2.5."""
+    verb = {AnswerKind.ACCEPT: "accepted", AnswerKind.DECLINE: "declined", AnswerKind.CANCEL: "cancelled"}[answer.kind]
+    return orjson.dumps({"status": "success", "message": f"Elicitation {answer.elicitation_id} {verb}"})
+
+
+def _json_object(body: bytes) -> dict[str, object] | None:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _kind(value: object) -> AnswerKind:
+    try:
+        return AnswerKind(str(value))
+    except ValueError as error:
+        raise InvalidInput(f"response_type must be accept, decline or cancel, got {value!r:.40}") from error

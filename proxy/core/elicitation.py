@@ -1,0 +1,199 @@
+"""One question and one answer: their shapes on the Bridge's wire and in the legacy reply.
+
+Everything read here comes from a peer and is narrowed once; beyond this file an elicitation is a typed value.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+import orjson
+
+from proxy.core.errors import BadBridgeReply, InvalidInput
+from proxy.core.ids import AgentId, ElicitationId, parse_agent_id, parse_elicitation_id
+
+REQUEST_MESSAGE: Final = "elicitation_request"
+"""`event_type` of a question in a legacy reply. Source: ARCHITECTURE.md 2.2."""
+
+RESPONSE_MESSAGE: Final = "elicitation_response"
+"""`event_type` of an answer in a legacy reply. Source: PROTOCOL.md 4.2, A0 x B1."""
+
+MAX_PENDING: Final = 1000
+"""Most questions read from one reply of the Bridge. Source: ours."""
+
+
+class AnswerKind(StrEnum):
+    """What an agent did with a question. Source: MCP 2025-06-18, elicitation, response actions."""
+
+    ACCEPT = "accept"
+    DECLINE = "decline"
+    CANCEL = "cancel"
+
+
+class BridgeStatus(StrEnum):
+    """State of an elicitation at the Bridge. Source: BRIDGE.md 2.5."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elicitation:
+    """One question put to one agent; times in seconds since the epoch, on the Bridge's clock."""
+
+    elicitation_id: ElicitationId
+    from_agent: str
+    to_agent: AgentId
+    message: str
+    schema: Mapping[str, object]
+    created_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back to an elicitation; only an accept has content."""
+
+    elicitation_id: ElicitationId
+    kind: AnswerKind
+    content: Mapping[str, object] | None = None
+
+    def digest(self) -> bytes:
+        """SHA-256 over kind and content with sorted keys: equal for the same answer, whatever its key order."""
+        canonical = orjson.dumps([self.kind.value, self.content], option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).digest()
+
+
+def _object(value: object, what: str) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise BadBridgeReply(f"expected {what} to be an object, got {type(value).__name__}")
+    return value
+
+
+def _time(value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadBridgeReply(f"expected {what} in seconds since the epoch, got {type(value).__name__}")
+    return float(value)
+
+
+def _json(body: bytes, what: str) -> dict[str, object]:
+    try:
+        return _object(orjson.loads(body), what)
+    except orjson.JSONDecodeError as error:
+        raise BadBridgeReply(f"expected {what} to be JSON: {error}") from error
+
+
+def parse_pending(body: bytes, to_agent: AgentId) -> tuple[Elicitation, ...]:
+    """Read the reply of `GET /elicitation/pending`. Source: BRIDGE.md 2.5.
+
+    Raises:
+        BadBridgeReply: not the promised shape, or more than 1000 questions.
+    """
+    items = _json(body, "the pending reply").get("elicitations")
+    if not isinstance(items, list):
+        raise BadBridgeReply("expected a list `elicitations` in the pending reply")
+    if len(items) > MAX_PENDING:
+        raise BadBridgeReply(f"expected at most {MAX_PENDING} pending elicitations, got {len(items)}")
+    return tuple(_parse_question(_object(item, "a pending elicitation"), to_agent) for item in items)
+
+
+def _parse_question(item: dict[str, object], to_agent: AgentId) -> Elicitation:
+    expires_at = _time(item.get("expires_at"), "expires_at")
+    schema = item.get("schema")
+    try:
+        elicitation_id = parse_elicitation_id(item.get("id"))
+    except InvalidInput as error:
+        raise BadBridgeReply(f"pending elicitation: {error.detail}") from error
+    return Elicitation(
+        elicitation_id=elicitation_id,
+        from_agent=str(item.get("from_agent") or ""),
+        to_agent=to_agent,
+        message=str(item.get("message") or ""),
+        schema=schema if isinstance(schema, dict) else {},
+        # The fast manager of the real Bridge omits created_at (PROTOCOL.md 4.1).
+        created_at=_time(item.get("created_at", expires_at), "created_at"),
+        expires_at=expires_at,
+    )
+
+
+def parse_created(request_body: bytes, reply_body: bytes, *, now: float) -> Elicitation | None:
+    """The question that a relayed `POST /elicitation/create` has just made, or None when it cannot be told.
+
+    `now` is the wall clock in seconds; it stands in for `created_at`, which the reply does not carry.
+    """
+    try:
+        asked = _json(request_body, "the create request")
+        reply = _json(reply_body, "the create reply")
+        schema = asked.get("schema")
+        return Elicitation(
+            elicitation_id=parse_elicitation_id(reply.get("elicitation_id")),
+            from_agent=str(asked.get("from_agent") or ""),
+            to_agent=parse_agent_id(asked.get("to_agent")),
+            message=str(asked.get("message") or ""),
+            schema=schema if isinstance(schema, dict) else {},
+            created_at=now,
+            expires_at=_time(reply.get("expires_at"), "expires_at"),
+        )
+    except (InvalidInput, BadBridgeReply):
+        return None
+
+
+def parse_status(body: bytes) -> BridgeStatus:
+    """Read the reply of `GET /elicitation/status/{id}`; it never carries the answer's content.
+
+    Raises:
+        BadBridgeReply: not the promised shape, or an unknown status.
+    """
+    status = _json(body, "the status reply").get("status")
+    try:
+        return BridgeStatus(str(status))
+    except ValueError as error:
+        raise BadBridgeReply(f"expected a known elicitation status, got {status!r:.40}") from error
+
+
+def respond_body(answer: Answer, responding_agent: AgentId) -> bytes:
+    """The body of `POST /elicitation/respond` for this answer.
+
+    The Bridge lets only the asker cancel; the addressee's cancel (dismissed, no choice) therefore travels as a
+    decline that says so in its metadata. Source: BRIDGE.md 2.5 ("Only c3 can cancel this elicitation").
+    """
+    sent = AnswerKind.DECLINE if answer.kind is AnswerKind.CANCEL else answer.kind
+    body: dict[str, object] = {
+        "elicitation_id": answer.elicitation_id,
+        "responding_agent": responding_agent,
+        "response_type": sent.value,
+    }
+    if answer.content is not None:
+        body["data"] = answer.content
+    if sent is not answer.kind:
+        body["metadata"] = {"original_response_type": answer.kind.value}
+    return orjson.dumps(body)
+
+
+def question_item(elicitation: Elicitation, *, sequence: int) -> bytes:
+    """A question as one item of a legacy reply.
+
+    `sequence` must not be above the highest real sequence the agent has seen, so that a cursor taken from this
+    item skips nothing. Source: ARCHITECTURE.md 2.2.
+    """
+    return orjson.dumps(
+        {
+            "sequence": sequence,
+            "event_type": REQUEST_MESSAGE,
+            "source_agent": elicitation.from_agent,
+            "timestamp": datetime.fromtimestamp(elicitation.created_at, UTC).isoformat(),
+            "data": {
+                "elicitation_id": elicitation.elicitation_id,
+                "message": elicitation.message,
+                "schema": elicitation.schema,
+                "expires_at": elicitation.expires_at,
+            },
+        }
+    )

@@ -1,0 +1,145 @@
+"""The legacy wait on the wire: read its arguments, read and write its reply.
+
+A call that the Bridge would refuse (a missing agent, a number it cannot read) is not ours to judge: it parses to
+None and is relayed, so that the Bridge's own words reach the agent. Items stay the bytes that came.
+"""
+
+import re
+from collections.abc import Sequence as Series
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+import orjson
+
+from proxy.core.errors import BadBridgeReply, InvalidInput
+from proxy.core.ids import MAX_SEQUENCE, AgentId, Sequence, parse_agent_id
+
+MAX_WAIT_S: Final = 300
+"""Longest time a wait is held, in seconds. Source: BRIDGE.md 2.3 (cap 300)."""
+
+ITEMS_PER_REPLY: Final = 10
+"""Most messages in one reply. Source: BRIDGE.md 2.3 (limit 10 per answer)."""
+
+_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitAsk:
+    """The arguments of one legacy wait."""
+
+    agent_id: AgentId
+    since: Sequence
+    """The agent's cursor; 0 means from the beginning."""
+    timeout_s: int
+    """What the agent asked for; it is what a time-out reply repeats, even beyond the cap."""
+
+    @property
+    def hold_s(self) -> int:
+        """How long the wait is really held, 0 to 300 seconds."""
+        return min(max(self.timeout_s, 0), MAX_WAIT_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of the Bridge's log as a wait delivers it; `raw` is the item's JSON as it came."""
+
+    sequence: int
+    event_type: str
+    source_agent: str
+    raw: bytes
+    data: bytes
+    created_at: float | None
+    """Wall clock in seconds, or None where the time stamp cannot be read."""
+
+
+class _WireItem(msgspec.Struct):
+    sequence: int
+    event_type: str = ""
+    source_agent: str | None = None
+    timestamp: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _WireReply(msgspec.Struct):
+    events: list[msgspec.Raw]
+
+
+_REPLY_DECODER: Final = msgspec.json.Decoder(_WireReply)
+_ITEM_DECODER: Final = msgspec.json.Decoder(_WireItem)
+
+
+def parse_wait_query(query: str, *, default_timeout_s: int = 60) -> WaitAsk | None:
+    """Read the raw query of a legacy wait; None when only the Bridge can say what is wrong with it.
+
+    The last of repeated parameters wins and unknown ones are ignored. Source: BRIDGE.md 2.3.
+    """
+    try:
+        pairs = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=100))
+        agent_id = parse_agent_id(pairs.get("agent_id"))
+    except (ValueError, InvalidInput):
+        return None
+    since = _whole(pairs.get("since_sequence", "0"))
+    timeout = _whole(pairs.get("timeout_seconds", str(default_timeout_s)))
+    if since is None or timeout is None or not 0 <= since <= MAX_SEQUENCE:
+        return None
+    return WaitAsk(agent_id=agent_id, since=Sequence(since), timeout_s=timeout)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
+
+
+def parse_wait_reply(body: bytes) -> tuple[Message, ...]:
+    """Read the reply of the Bridge's `GET /event/wait`, ascending by sequence.
+
+    Raises:
+        BadBridgeReply: not the promised shape.
+    """
+    try:
+        reply = _REPLY_DECODER.decode(body)
+        items = [_message(raw) for raw in reply.events]
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadBridgeReply(f"expected a wait reply with `events`: {error}") from error
+    return tuple(sorted(items, key=lambda item: item.sequence))
+
+
+def _message(raw: msgspec.Raw) -> Message:
+    item = _ITEM_DECODER.decode(raw)
+    return Message(
+        sequence=item.sequence,
+        event_type=item.event_type,
+        source_agent=item.source_agent or "",
+        raw=bytes(raw),
+        data=bytes(item.data),
+        created_at=_epoch(item.timestamp),
+    )
+
+
+def _epoch(timestamp: str) -> float | None:
+    try:
+        return datetime.fromisoformat(timestamp).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def renumbered(message: Message, sequence: int) -> bytes:
+    """The item's JSON under another sequence; the very bytes that came when it stays the same."""
+    if sequence == message.sequence:
+        return message.raw
+    item = orjson.loads(message.raw)
+    item["sequence"] = sequence
+    return orjson.dumps(item)
+
+
+def write_reply(items: Series[bytes], *, waited_s: float) -> bytes:
+    """A reply with new items, in the legacy shape. `waited_s` in seconds. Source: BRIDGE.md 2.3."""
+    head = b'{"events":[' + b",".join(items) + b'],"count":%d' % len(items)
+    return head + b',"waited_seconds":' + orjson.dumps(waited_s) + b',"status":"new_events"}'
+
+
+def write_timeout_reply(timeout_s: int) -> bytes:
+    """The reply of a wait that saw nothing; it repeats the time-out that was asked for. Source: BRIDGE.md 2.3."""
+    return b'{"events":[],"count":0,"waited_seconds":%d,"status":"timeout"}' % timeout_s

@@ -1,0 +1,32 @@
+"""A secret that can be compared but neither printed nor read back."""
+
+import hmac
+from typing import final
+
+
+@final
+class Secret:
+    """Text that must never reach a log line, a reply or a traceback.
+
+    Raises:
+        ValueError: the text is empty, as an empty secret would let everybody in.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        if not value:
+            raise ValueError("a secret must not be empty")
+        self._value = _octets(value)
+
+    def matches(self, candidate: str) -> bool:
+        """Whether `candidate` is this secret, in a time that does not depend on where they differ."""
+        return hmac.compare_digest(self._value, _octets(candidate))
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+
+def _octets(text: str) -> bytes:
+    # HTTP header values may hold lone surrogates (undecodable bytes); they must compare unequal, not raise.
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,107 @@
+"""Read, change and watch the flag set, and the operators' overrides of single agents.
+
+The board holds the one current set in memory: every call reads it there, so a change is whole and immediate for
+all later calls. A change is stored before it takes effect, and parked waits are told to look again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from proxy.core.cohort import Cohort
+from proxy.core.errors import FlagConflict, InvalidFlags
+from proxy.core.flags import FlagChange, FlagSet, Patch, describe_change
+from proxy.core.ids import AgentId
+from proxy.core.routing import Decision, Membership, Way, decide, membership
+from proxy.ports import Clock, FlagStore
+
+MAX_FORCED: Final = 10_000
+"""Most agents an operator may force at once. Source: ours, as the lists of the flag set."""
+
+
+class FlagBoard:
+    """The current flags and overrides of one sidecar."""
+
+    __slots__ = ("_clock", "_forced", "_groups", "_salt", "_store", "_watchers", "flags")
+
+    def __init__(self, store: FlagStore, clock: Clock, *, salt: str, groups: Mapping[str, frozenset[str]]) -> None:
+        self.flags = FlagSet()
+        self._store = store
+        self._clock = clock
+        self._salt = salt
+        self._groups = groups
+        self._forced: dict[AgentId, tuple[Cohort, float | None]] = {}
+        self._watchers: list[Callable[[], None]] = []
+
+    async def open(self, configured: FlagSet) -> bool:
+        """Take the stored set up again, or the configured one at the first start; True when it was stored.
+
+        A change made at run time outlives restarts and the file: precedence is run time over file.
+        """
+        stored = await self._store.load()
+        self.flags = stored or configured
+        self._forced = await self._store.forced()
+        return stored is not None
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` after each change of flags or overrides."""
+        self._watchers.append(watcher)
+
+    async def change(self, patch: Patch, *, author: str, expected: int | None) -> FlagSet:
+        """Apply a patch to the version that the caller saw (`expected`; None takes the current one).
+
+        Raises:
+            FlagConflict: the flags have another version by now.
+            StateUnavailable: the change could not be stored; nothing has changed.
+        """
+        before = self.flags
+        if expected is not None and expected != before.version and not patch.force:
+            raise FlagConflict(
+                f"expected version {expected}, the flags are at version {before.version}; read them and try again",
+                version=before.version,
+            )
+        after = before.patched(patch)
+        change = describe_change(before, after, at=self._clock.wall(), author=author, reason=patch.reason)
+        await self._store.compare_and_set(after, change, expected=before.version)
+        self.flags = after
+        self._notify()
+        return after
+
+    async def history(self, limit: int) -> Sequence[FlagChange]:
+        """The latest changes, newest first."""
+        return await self._store.history(limit)
+
+    async def force(self, agent_id: AgentId, cohort: Cohort | None, *, ttl_s: float | None = None) -> None:
+        """Force an agent to a cohort for `ttl_s` seconds (None: until undone), or undo it (cohort None).
+
+        Raises:
+            InvalidFlags: 10,000 agents are forced already.
+        """
+        if cohort is not None and agent_id not in self._forced and len(self._forced) >= MAX_FORCED:
+            raise InvalidFlags(f"expected at most {MAX_FORCED} forced agents; undo some first")
+        until = None if ttl_s is None else self._clock.wall() + ttl_s
+        await self._store.force(agent_id, cohort, until=until)
+        if cohort is None:
+            self._forced.pop(agent_id, None)
+        else:
+            self._forced[agent_id] = (cohort, until)
+        self._notify()
+
+    def forced(self) -> dict[AgentId, tuple[Cohort, float | None]]:
+        """The overrides in force, with their ends (wall clock) where they have one."""
+        wall = self._clock.wall()
+        return {agent: kept for agent, kept in self._forced.items() if kept[1] is None or wall < kept[1]}
+
+    def member(self, agent_id: AgentId) -> Membership:
+        """What is known of an agent before the flags are asked."""
+        cohort, until = self._forced.get(agent_id, (None, None))
+        if until is not None and self._clock.wall() >= until:
+            cohort = None
+        return membership(agent_id, salt=self._salt, groups=self._groups, forced=cohort)
+
+    def decide(self, agent_id: AgentId, way: Way) -> Decision:
+        """The route of one wait of this agent now."""
+        return decide(self.flags, self.member(agent_id), way)
+
+    def _notify(self) -> None:
+        for watcher in self._watchers:
+            watcher()
