@@ -56,32 +56,32 @@ class _Scanner:
         self._in_value = False
         self._depth = 0
 
-    def take(self, token: str) -> None:
+    def take(self, piece: str) -> None:
         if self._in_value:
-            self._take_value(token)
+            self._take_value(piece)
         else:
-            self._take_key(token)
-        self._line += token.count("\n")
+            self._take_key(piece)
+        self._line += piece.count("\n")
 
-    def _take_value(self, token: str) -> None:
-        if token in _OPENING:
+    def _take_value(self, piece: str) -> None:
+        if piece in _OPENING:
             self._depth += 1
-        elif token in _CLOSING:
+        elif piece in _CLOSING:
             self._depth -= 1
-        elif token == "\n" and self._depth == 0:
+        elif piece == "\n" and self._depth == 0:
             self._in_value = False
 
-    def _take_key(self, token: str) -> None:
-        if token == "=":
+    def _take_key(self, piece: str) -> None:
+        if piece == "=":
             self._note((*self._table, *_key_path(self._key.strip())))
             self._key = ""
             self._in_value = True
-        elif token == "\n":
+        elif piece == "\n":
             self.end_header()
-        elif not token.startswith("#"):
+        elif not piece.startswith("#"):
             if not self._key.strip():
                 self._start = self._line
-            self._key += token
+            self._key += piece
 
     def end_header(self) -> None:
         """Close the line of a table header, if this was one."""

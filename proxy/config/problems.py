@@ -4,7 +4,6 @@ Rule of this file: nothing that came from outside is printed before it went thro
 which clip it, escape control characters and blank out passwords.
 """
 
-import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +37,9 @@ class Problem:
     column: int = 0
 
     def __str__(self) -> str:
-        place = f"{self.source}: {self.key}" if self.key else self.source
+        # The source of an unknown variable already ends with its name.
+        is_named = not self.key or self.source.endswith(f" {self.key}")
+        place = self.source if is_named else f"{self.source}: {self.key}"
         hint = f"; {self.hint}" if self.hint else ""
         return f"{place}: expected {self.expected}, got {self.got}{hint}"
 
@@ -59,7 +60,7 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(problem) for problem in kept))
 
 
-class Unfit(Exception):  # noqa: N818 - a verdict between a rule and its caller, never seen outside this room
+class Unfit(Exception):
     """A value does not fit its key; `hint` says what to do, `got` replaces the whole value in the message."""
 
     def __init__(self, hint: str = "", *, got: str = "") -> None:
@@ -69,29 +70,36 @@ class Unfit(Exception):  # noqa: N818 - a verdict between a rule and its caller,
 
 
 def escape(text: str) -> str:
-    """The text on one line and at most 60 characters long, control characters escaped."""
+    """The text on one line and clipped at 60 characters, control characters escaped."""
     clipped = text if len(text) <= _MAX_SHOWN_CHARS else text[: _MAX_SHOWN_CHARS - 3] + "..."
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in clipped)
+    return escape_whole(clipped)
+
+
+def escape_whole(text: str) -> str:
+    """The text on one line, control characters escaped; for names that must stay recognisable, such as paths."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def show(value: object) -> str:
-    """A refused value in words that fit on a line, without any password it may hold."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    """A refused TOML value in words that fit on a line, without any password it may hold."""
     if isinstance(value, str):
         bare = _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub(r":\1***@", value))
         return f"'{escape(bare)}'"
-    if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
-        return f"a whole number of {value.bit_length()} bits"
     if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple):
+        return _show_number(value)
+    if isinstance(value, list):
         return f"a list of {len(value)}"
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, datetime.date | datetime.time):
-        return "a date or time"
-    return type(value).__name__
+    # The only other values of TOML 1.0.0 are dates and times.
+    return "a table" if isinstance(value, dict) else "a date or time"
+
+
+def _show_number(value: float) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
+        # CPython refuses to print integers of more than 4300 digits, and nobody wants to read them.
+        return f"a whole number of {value.bit_length()} bits"
+    return str(value)
 
 
 def redact(text: str) -> str:

@@ -177,11 +177,15 @@ class TextList:
 
     read: Callable[[str], object]
     expected: str
+    most: int = 10_000
+    """Longest list. Source: ours, as `proxy.core.flags.MAX_LIST_ENTRIES`."""
 
     def from_value(self, value: object) -> object:
         """Narrow a TOML value."""
         if not isinstance(value, list):
             raise Unfit("write it as a list in square brackets")
+        if len(value) > self.most:
+            raise Unfit(f"at most {self.most} items")
         return tuple(self._item(index, item) for index, item in enumerate(value, start=1))
 
     def from_text(self, text: str) -> object:

@@ -35,6 +35,9 @@ ENVIRONMENT_PREFIX: Final = "ELICIT_SIDECAR_"
 GROUPS: Final = "groups"
 """The one table whose keys the operator chooses."""
 
+MAX_GROUP_MEMBERS: Final = 100_000
+"""Source: ours; the bound on the size of the file comes first."""
+
 _ADDRESS: Final = Text(parse_address, "HOST:PORT")
 _NAMES: Final = TextList(parse_agent_name, "a list of agent ids or group names")
 _RATE: Final = Text(parse_rate, "a rate N/(s|min|h)[+BURST]")
@@ -50,7 +53,7 @@ class ListenConfig(Section, frozen=True, kw_only=True):
     data: Annotated[Address, _ADDRESS] = Address("127.0.0.1", 8766)
     admin: Annotated[Address, _ADDRESS] = Address("127.0.0.1", 8767)
     allowed_hosts: Annotated[tuple[str, ...], TextList(parse_host_name, "a list of host names")] = ()
-    """Names that Host and Origin may hold besides our own; lower case, IPv6 without brackets."""
+    """What Host and Origin may hold besides our own names: a name (IPv6 without brackets) or name and port."""
 
 
 class BridgeConfig(Section, frozen=True, kw_only=True):
@@ -104,7 +107,7 @@ class FlagsConfig(Section, frozen=True, kw_only=True):
     legacy_fallback: Annotated[bool, Switch()] = True
     legacy_support: Annotated[bool, Switch()] = True
     deprecation_warnings: Annotated[bool, Switch()] = False
-    salt: Annotated[str, Text(parse_salt, "a text of at most 200 characters")] = ""
+    salt: Annotated[str, Text(parse_salt, "a text of at most 200 printable characters")] = ""
 
 
 class BreakerConfig(Section, frozen=True, kw_only=True):
@@ -158,9 +161,9 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
 class LogConfig(Section, frozen=True, kw_only=True):
     """Log lines."""
 
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"], Choice(("debug", "info", "warning", "error"))
-    ] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Choice(("debug", "info", "warning", "error"))] = (
+        "info"
+    )
     format: Annotated[Literal["auto", "json", "console"], Choice(("auto", "json", "console"))] = "auto"
 
 
@@ -204,7 +207,7 @@ class Key:
 
 def group_key(name: str) -> Key:
     """The key of one group; its name is the operator's, with the bounds of an agent id."""
-    return Key(GROUPS, name, TextList(parse_agent_name, "a list of agent ids"))
+    return Key(GROUPS, name, TextList(parse_agent_name, "a named list of agent ids", most=MAX_GROUP_MEMBERS))
 
 
 def sections(config: Config) -> Mapping[str, Section]:

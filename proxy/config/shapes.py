@@ -10,7 +10,8 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from proxy.config.problems import Unfit
-from proxy.core.ids import parse_agent_id
+from proxy.core.errors import InvalidInput
+from proxy.core.ids import MAX_AGENT_ID_CHARS, parse_agent_id
 
 MAX_SALT_CHARS: Final = 200
 """Source: ours; a salt is a word or two, and it is hashed with every agent id."""
@@ -32,6 +33,7 @@ MEMORY_URL: Final = "memory:"
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
+_WITH_PORT: Final = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*):[^:]*")
 _VISIBLE: Final = re.compile(r"[!-~]*")
 _LATER_STATE: Final = ("redis:", "rediss:", "redis+unix:")
 
@@ -80,10 +82,10 @@ def parse_address(text: str) -> Address:
 
 
 def parse_host_name(text: str) -> str:
-    """Read a name that may stand in a Host or Origin header, without scheme and port."""
-    if "/" in text or text.rpartition(":")[2].isdecimal() and text.count(":") == 1:
-        raise Unfit("give the host name alone, without scheme and port")
-    return parse_host(text)
+    """Read a name that may stand in a Host or Origin header, for every port or with one, without scheme."""
+    if "/" in text:
+        raise Unfit("give the host name alone, without scheme and path")
+    return str(parse_address(text)) if _WITH_PORT.fullmatch(text) else parse_host(text)
 
 
 def _split_http(text: str) -> SplitResult:
@@ -140,18 +142,21 @@ def parse_tool_name(text: str) -> str:
 
 def parse_agent_name(text: str) -> str:
     """Read an agent id or the name of a group of them."""
-    return parse_agent_id(text)
+    try:
+        return parse_agent_id(text)
+    except InvalidInput as error:
+        raise Unfit(f"a name has 1 to {MAX_AGENT_ID_CHARS} printable characters") from error
 
 
 def parse_optional_agent_name(text: str) -> str:
     """Read an agent id, or nothing."""
-    return parse_agent_id(text) if text else ""
+    return parse_agent_name(text) if text else ""
 
 
 def parse_salt(text: str) -> str:
     """Read the salt of the rollout; empty is allowed."""
     if len(text) > MAX_SALT_CHARS or not text.isprintable():
-        raise Unfit(f"a salt has at most {MAX_SALT_CHARS} printable characters")
+        raise Unfit
     return text
 
 

@@ -1,5 +1,6 @@
-"""A secret that can be compared but neither printed nor read back."""
+"""A secret that can be compared and sent, but is never printed."""
 
+import hashlib
 import hmac
 from typing import final
 
@@ -22,6 +23,14 @@ class Secret:
     def matches(self, candidate: str) -> bool:
         """Whether `candidate` is this secret, in a time that does not depend on where they differ."""
         return hmac.compare_digest(self._value, _octets(candidate))
+
+    def reveal(self) -> str:
+        """The text itself, for the one place that has to send it to the peer it belongs to."""
+        return self._value.decode("utf-8", "surrogatepass")
+
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the text: equal secrets have equal fingerprints, and none can be read back."""
+        return hashlib.sha256(self._value).digest()
 
     def __repr__(self) -> str:
         return "Secret(...)"

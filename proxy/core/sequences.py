@@ -9,9 +9,14 @@ Source: BRIDGE.md 2.2 (sequence restarts at 1); ARCHITECTURE.md 2.2 (Sequences).
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-LogMark = tuple[int, str]
-"""Sequence and raw time stamp of the first message in the Bridge's log: the fingerprint of one log."""
+LogMark = tuple[int, float | None]
+"""Sequence and wall-clock time of the first message in the Bridge's log: the fingerprint of one log."""
+
+
+MAX_HELD: Final = 2**53 - 1
+"""Largest cursor believed. Source: RFC 8259 section 6 (integers that every JSON reader keeps exact)."""
 
 
 @dataclass(slots=True)
@@ -37,8 +42,12 @@ class SequenceMap:
         self.highest = max(self.highest, sequence + self.offset)
 
     def held(self, since: int) -> None:
-        """An agent came with this cursor: numbers below it are taken, even if we never saw them."""
-        self.highest = max(self.highest, since)
+        """An agent came with this cursor: numbers below it are taken, even if we never saw them.
+
+        A number that no honest agent can have is ignored, so that one agent cannot spoil the numbering of all.
+        """
+        if since <= MAX_HELD:
+            self.highest = max(self.highest, since)
 
     def recognise(self, mark: LogMark) -> bool:
         """Compare the log's first message with the one remembered; True when the log is another one."""

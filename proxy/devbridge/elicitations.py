@@ -15,7 +15,7 @@ import orjson
 
 from proxy.devbridge.content import Allowance
 from proxy.devbridge.events import Draft, StoredEvent
-from proxy.devbridge.wire import WireError, wrapped
+from proxy.devbridge.wire import Fields, WireError, wrapped
 
 CREATES_PER_MINUTE: Final = 13
 """10 and a burst of 3. Source: BRIDGE.md 2.5."""
@@ -26,10 +26,11 @@ RESPONSES_PER_MINUTE: Final = 23
 COMPONENT: Final = "elicitation_manager"
 """Source component of the book's events. Source: the public Bridge, elicitation/events.py."""
 
-_COMPLETED: Final[Mapping[str, str]] = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
-_KINDS: Final = frozenset({*_COMPLETED.values(), "expired"})
+SYSTEM: Final = "system"
+"""Source agent of an expiry; it stores as often as it must. Source: the public Bridge, elicitation/events.py."""
 
-type_prefix: Final = "elicitation_"
+_COMPLETED: Final[Mapping[str, str]] = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
+_PREFIX: Final = "elicitation_"
 
 Append = Callable[[Draft, float], StoredEvent]
 """Stores an event in the log, or refuses it with a WireError."""
@@ -198,8 +199,8 @@ class ElicitationBook:
         self._next_sweep = now + self.sweep_s
         overdue = [question for question in self._active.values() if question.expires_at < now]
         for question in overdue:
-            data = {"elicitation_type": "elicitation_expired", "expired_at": now}
-            self.append(_draft(question.elicitation_id, "system", data), now)
+            data = {"elicitation_type": _PREFIX + "expired", "expired_at": now}
+            self.append(_draft(question.elicitation_id, SYSTEM, data), now)
             self._complete(question, "expired")
 
     def metrics(self) -> dict[str, object]:
@@ -242,9 +243,9 @@ class ElicitationBook:
 
     def _replay(self, event: StoredEvent) -> None:
         draft = event.draft
-        kind = str(draft.data.get("elicitation_type", "")).removeprefix("elicitation_")
         if draft.source_component != COMPONENT:
             return
+        kind = str(draft.data.get("elicitation_type")).removeprefix(_PREFIX)
         if kind == "requested":
             self._open(_question_from(draft))
         elif draft.aggregate_id in self._active:
@@ -255,7 +256,7 @@ class ElicitationBook:
 
     def _request_draft(self, question: Question, timeout_s: int) -> Draft:
         data: dict[str, object] = {
-            "elicitation_type": "elicitation_requested",
+            "elicitation_type": _PREFIX + "requested",
             "from_agent": question.from_agent,
             "to_agent": question.to_agent,
             "message": question.message,
@@ -279,7 +280,7 @@ class ElicitationBook:
     def _answer_draft(self, question: Question, answer: Answer, now: float) -> Draft:
         said = [answer.elicitation_id, answer.agent_id, answer.kind, answer.data, question.nonce, now]
         data: dict[str, object] = {
-            "elicitation_type": f"elicitation_{_COMPLETED[answer.kind]}",
+            "elicitation_type": _PREFIX + _COMPLETED[answer.kind],
             "responding_agent": answer.agent_id,
             "response_type": answer.kind,
             "response_data": answer.data,
@@ -299,6 +300,26 @@ def _draft(elicitation_id: str, source_agent: str, data: Mapping[str, object]) -
         aggregate_id=elicitation_id,
         aggregate_type="elicitation",
     )
+
+
+def _question_from(draft: Draft) -> Question:
+    kept = Fields("body", draft.data)
+    return Question(
+        elicitation_id=draft.aggregate_id,
+        from_agent=kept.text("from_agent"),
+        to_agent=kept.text("to_agent"),
+        message=kept.text("message"),
+        schema=kept.mapping("schema"),
+        created_at=_number(draft.data.get("created_at")),
+        expires_at=_number(draft.data.get("expires_at")),
+        nonce=kept.text("nonce"),
+        response_key=kept.text("expected_response_key"),
+        nonce_is_known=False,
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _check_right(question: Question, answer: Answer) -> None:

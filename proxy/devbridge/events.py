@@ -20,18 +20,26 @@ NODE_ID: Final = "lighthouse-01"
 UNKNOWN_TYPE: Final = "system_started"
 """What an unknown event type is stored as. Source: BRIDGE.md 2.2."""
 
-EVENT_TYPES: Final = frozenset(
-    """
-    agent_disconnected agent_heartbeat agent_registered agent_session_ended agent_session_started backup_created
-    command_executed command_failed command_received command_validated custom degradation_triggered
-    directory_created directory_deleted directory_moved expert_agent_responded expert_agent_summoned file_copied
-    file_created file_deleted file_modified file_moved pair_session_ended pair_session_started
-    pair_suggestion_accepted pair_suggestion_made pair_suggestion_rejected project_initialized recovery_completed
-    shadow_annotation_created shadow_annotation_deleted shadow_annotation_updated shadow_created shadow_deleted
-    shadow_updated snapshot_created snapshot_restored system_shutdown system_started validation_decision_made
-    validation_escalated_to_expert validation_policy_applied validation_request_submitted
-    """.split()
-)
+_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "agent": ("registered", "disconnected", "heartbeat", "session_started", "session_ended"),
+    "backup": ("created",),
+    "command": ("received", "validated", "executed", "failed"),
+    "degradation": ("triggered",),
+    "directory": ("created", "deleted", "moved"),
+    "expert_agent": ("summoned", "responded"),
+    "file": ("created", "modified", "deleted", "moved", "copied"),
+    "pair_session": ("started", "ended"),
+    "pair_suggestion": ("made", "accepted", "rejected"),
+    "project": ("initialized",),
+    "recovery": ("completed",),
+    "shadow": ("created", "updated", "deleted"),
+    "shadow_annotation": ("created", "updated", "deleted"),
+    "snapshot": ("created", "restored"),
+    "system": ("started", "shutdown"),
+    "validation": ("request_submitted", "policy_applied", "escalated_to_expert", "decision_made"),
+}
+
+EVENT_TYPES: Final = frozenset({"custom", *(f"{kind}_{what}" for kind, whats in _KINDS.items() for what in whats)})
 """The types the Bridge stores under their own name. Source: the public Bridge, event_store/models.py."""
 
 
@@ -107,9 +115,7 @@ class EventLog:
 
     def append(self, draft: Draft, now: float, monotonic_ns: int = 0) -> StoredEvent:
         """Store one event under the next number."""
-        event = StoredEvent(
-            sequence=len(self._events) + 1, stored_at=now, monotonic_ns=monotonic_ns, draft=draft
-        )
+        event = StoredEvent(sequence=len(self._events) + 1, stored_at=now, monotonic_ns=monotonic_ns, draft=draft)
         self._events.append(event)
         return event
 

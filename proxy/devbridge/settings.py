@@ -5,10 +5,12 @@ A change replaces the whole value, so a request sees either the old switches or 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 MAX_SLOW_MS: Final = 600_000
 """Longest delay of an elicitation reply, milliseconds. Source: ours; ten minutes outlast every time-out here."""
@@ -53,7 +55,8 @@ class Switches:
         Raises:
             ValueError: an unknown name, a value of the wrong type, or a number out of bounds.
         """
-        return replace(self, **{name: _checked(name, value) for name, value in patch.items()})
+        changes = {name: _checked(name, value) for name, value in patch.items()}
+        return msgspec.convert(self.as_json() | changes, Switches)
 
 
 _BOUNDS: Final = {"slow_ms": MAX_SLOW_MS, "fail_next": MAX_FAIL_NEXT}

@@ -1,0 +1,116 @@
+"""`elicit-sidecar run`: the product's main command."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+
+from proxy.config.load import Loaded, load_config, parse_overrides
+from proxy.config.problems import ConfigError
+from proxy.core.errors import StateUnavailable
+
+if TYPE_CHECKING:
+    from proxy.wiring import Bound
+
+USAGE_EXIT = 2
+"""Exit code of a usage or configuration error. Source: ARCHITECTURE.md 3.3."""
+
+
+@click.command("run")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The TOML file; see config.example.toml.")
+@click.option("--listen", metavar="HOST:PORT", help="Data port (listen.data); port 0 takes a free one.")
+@click.option("--admin", metavar="HOST:PORT", help="Admin port (listen.admin).")
+@click.option("--bridge", metavar="URL", help="Where the Bridge is (bridge.url).")
+@click.option("--state", metavar="URL", help="Where state is kept (state.url).")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any other key. May be repeated.")
+def command(  # noqa: PLR0913  # one parameter per option
+    *,
+    config: Path | None,
+    listen: str | None,
+    admin: str | None,
+    bridge: str | None,
+    state: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Run the sidecar between one agent and the Bridge.
+
+    Without a file it starts on safe defaults, with elicitation off, and says what it assumed. When it is ready it
+    prints one line of JSON with its addresses on standard output. SIGTERM or Ctrl-C answers the parked waits and ends.
+    """
+    named = {"listen.data": listen, "listen.admin": admin, "bridge.url": bridge, "state.url": state}
+    given = {key: value for key, value in named.items() if value is not None}
+    loaded = _load(config, given, settings)
+    if config is None:
+        _say_assumptions(loaded)
+    sys.exit(_serve(loaded))
+
+
+def _load(config: Path | None, given: dict[str, str], settings: tuple[str, ...]) -> Loaded:
+    try:
+        overrides = parse_overrides(settings) | given
+        if config is None and "state.url" not in overrides and "ELICIT_SIDECAR_STATE_URL" not in os.environ:
+            overrides["state.url"] = f"sqlite://{_user_state()}"
+        return load_config(config, env=os.environ, overrides=overrides)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(USAGE_EXIT)
+
+
+def _user_state() -> Path:
+    """The state file of a sidecar without a configuration. Source: XDG Base Directory 0.8, XDG_STATE_HOME."""
+    home = os.environ.get("XDG_STATE_HOME")
+    base = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "state"
+    return base / "elicit-sidecar" / "state.db"
+
+
+def _say_assumptions(loaded: Loaded) -> None:
+    config = loaded.config
+    flags = config.flags
+    click.echo(
+        "no --config: assuming "
+        f"the Bridge at {config.bridge.url}, agents on {config.listen.data}, operators on {config.listen.admin}, "
+        f"state in {config.state.url}, elicitation {'on' if flags.elicitation_enabled else 'off'} "
+        f"at {flags.elicitation_percentage:g} percent; config.example.toml explains every key",
+        err=True,
+    )
+
+
+def _serve(loaded: Loaded) -> int:
+    # Imported here so that `--help` and configuration errors do not wait for the server.
+    import uvloop  # noqa: PLC0415
+
+    from proxy.observe.logs import configure  # noqa: PLC0415
+    from proxy.wiring import keep_house  # noqa: PLC0415
+
+    configure(loaded.config.log.level, loaded.config.log.format, sys.stderr)
+
+    async def house() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await keep_house(loaded, ready=_say_ready, stop=stop)
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(house())
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        return USAGE_EXIT
+    except (StateUnavailable, OSError) as error:
+        click.echo(f"cannot start: {error}", err=True)
+        return 1
+    return 0
+
+
+def _say_ready(bound: "Bound") -> None:
+    told = {"event": "ready", "data": str(bound.data), "admin": str(bound.admin)}
+    sys.stdout.write(orjson.dumps(told).decode() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,79 @@
+"""What must hold between keys whose single values are fine."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from proxy.config.problems import show
+from proxy.config.schema import Config
+from proxy.config.shapes import Address
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clash:
+    """Two keys that do not go together; the first is named in the message unless only the second was set."""
+
+    keys: tuple[str, str]
+    expected: str
+    got: str
+    hint: str = ""
+
+
+def find_clashes(config: Config) -> Iterator[Clash]:
+    """Every pair of keys that contradict each other."""
+    yield from _addresses(config)
+    yield from _bridge_is_somebody_else(config)
+    yield from _lists(config)
+    if config.bridge.poll_idle_ms < config.bridge.poll_fast_ms:
+        yield Clash(
+            keys=("bridge.poll_idle_ms", "bridge.poll_fast_ms"),
+            expected="bridge.poll_idle_ms to be at least bridge.poll_fast_ms",
+            got=f"{config.bridge.poll_idle_ms} and {config.bridge.poll_fast_ms}",
+        )
+
+
+def _addresses(config: Config) -> Iterator[Clash]:
+    data, admin = config.listen.data, config.listen.admin
+    if data.port and data.port == admin.port and _is_same_host(data, admin.host):
+        yield Clash(
+            keys=("listen.admin", "listen.data"),
+            expected="listen.admin and listen.data to differ",
+            got=f"{admin} and {data}",
+            hint="give them different ports, or port 0 to have one picked",
+        )
+
+
+def _is_same_host(ours: Address, host: str) -> bool:
+    if ours.host == host or ours.is_wildcard or host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
+        return True
+    return "localhost" in {ours.host, host} and {ours.host, host} <= _LOOPBACK
+
+
+def _bridge_is_somebody_else(config: Config) -> Iterator[Clash]:
+    parts = urlsplit(config.bridge.url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    for key, ours in (("listen.data", config.listen.data), ("listen.admin", config.listen.admin)):
+        is_here = ours.host == host or (host in _LOOPBACK and (ours.is_wildcard or _is_same_host(ours, host)))
+        if ours.port == port and is_here:
+            yield Clash(
+                keys=("bridge.url", key),
+                expected=f"the address of the Bridge, not our own {key}",
+                got=show(config.bridge.url),
+                hint="the sidecar would call itself",
+            )
+
+
+def _lists(config: Config) -> Iterator[Clash]:
+    denied = frozenset(config.flags.elicitation_denylist)
+    for name in dict.fromkeys(config.flags.elicitation_whitelist):
+        if name in denied:
+            yield Clash(
+                keys=("flags.elicitation_whitelist", "flags.elicitation_denylist"),
+                expected="no name in both elicitation_whitelist and elicitation_denylist",
+                got=show(name),
+                hint="take it out of one of them",
+            )

@@ -1,0 +1,95 @@
+"""The Bridge's own notes about elicitations, as they appear in everybody's legacy stream.
+
+The Bridge writes each question and each answer into its log, where every waiting agent reads them: without the
+elicitation's id, but with nonces and keys. An agent in the elicitation cohort gets questions as items of their own
+instead, so the notes are told apart here: an answer is translated for the agent who asked, the rest is left out.
+
+Source: BRIDGE.md 2.3 and 2.5 (elicitation and audit events also appear in the legacy stream).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import orjson
+
+from proxy.core.elicitation import RESPONSE_MESSAGE, Answer, AnswerKind
+from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.legacy import Message
+
+_TYPE_KEY: Final = "elicitation_type"
+_ANSWER_KINDS: Final[Mapping[str, AnswerKind]] = {
+    "elicitation_accepted": AnswerKind.ACCEPT,
+    "elicitation_declined": AnswerKind.DECLINE,
+    "elicitation_cancelled": AnswerKind.CANCEL,
+}
+
+
+class NoteKind(StrEnum):
+    """What a note is about."""
+
+    ANSWER = "answer"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """One bookkeeping message of the Bridge; the answer fields are set for an answer only."""
+
+    kind: NoteKind
+    responding_agent: str = ""
+    answer_kind: AnswerKind = AnswerKind.DECLINE
+    content: Mapping[str, object] | None = None
+
+    def as_answer(self, elicitation_id: ElicitationId) -> Answer:
+        """The answer that this note reports, to the elicitation it belongs to."""
+        content = (self.content or {}) if self.answer_kind is AnswerKind.ACCEPT else None
+        return Answer(elicitation_id=elicitation_id, kind=self.answer_kind, content=content)
+
+
+def read_note(message: Message) -> Note | None:
+    """Read a message as a note of the Bridge's elicitation manager; None for every other message."""
+    if message.event_type != "custom" or b'"elicitation_type"' not in message.data:
+        return None
+    try:
+        data = orjson.loads(message.data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(data, dict) or not isinstance(data.get(_TYPE_KEY), str):
+        return None
+    kind = _ANSWER_KINDS.get(data[_TYPE_KEY])
+    responder = data.get("responding_agent")
+    if kind is None or not isinstance(responder, str):
+        return Note(kind=NoteKind.OTHER)
+    content = data.get("response_data")
+    return Note(
+        kind=NoteKind.ANSWER,
+        responding_agent=responder,
+        answer_kind=kind,
+        content=content if isinstance(content, dict) else None,
+    )
+
+
+def is_for_others(note: Note, agent_id: AgentId) -> bool:
+    """Whether the note is nothing that this agent has to read: no answer, or the agent's own answer."""
+    return note.kind is not NoteKind.ANSWER or note.responding_agent == agent_id
+
+
+def answer_item(note: Note, message: Message, elicitation_id: ElicitationId, *, sequence: int) -> bytes:
+    """An answer as one item of the asker's legacy reply, at the place that the Bridge's own note had."""
+    item = orjson.loads(message.raw)
+    return orjson.dumps(
+        {
+            "sequence": sequence,
+            "event_type": RESPONSE_MESSAGE,
+            "source_agent": note.responding_agent,
+            "timestamp": item.get("timestamp"),
+            "data": {
+                "elicitation_id": elicitation_id,
+                "in_reply_to": elicitation_id,
+                "response_type": note.answer_kind.value,
+                "data": note.content,
+            },
+        }
+    )

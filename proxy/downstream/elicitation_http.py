@@ -1,0 +1,172 @@
+"""The doors of answers and questions: `POST /event/store`, `/elicitation/respond` and `/elicitation/create`.
+
+A call is looked into only as far as it may concern a question; everything else is relayed as it came.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from proxy.core.answers import (
+    GivenAnswer,
+    addressee_of,
+    parse_respond,
+    parse_stored_answer,
+    responded_reply,
+    stored_reply,
+)
+from proxy.core.elicitation import AnswerKind, parse_created
+from proxy.core.errors import (
+    AnswerConflict,
+    AnswerForbidden,
+    AnswerUndelivered,
+    BridgeFault,
+    ElicitationExpired,
+    SidecarError,
+)
+from proxy.core.outcome import Door, ElicitationOutcome, Result
+from proxy.core.routing import Route, Way
+from proxy.core.secret import Secret
+from proxy.downstream.body import is_readable, read_body
+from proxy.downstream.relay import Relay
+from proxy.downstream.served import Draft, served
+from proxy.flows.feeds import Feeds
+from proxy.flows.flags import FlagBoard
+from proxy.flows.respond import Answers
+from proxy.ports import Clock, Recorder
+
+_NAMES = (b'"elicitation_id"', b'"in_reply_to"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElicitationDoors:
+    """Takes answers, notices questions, relays the rest."""
+
+    relay: Relay
+    feeds: Feeds
+    answers: Answers
+    board: FlagBoard
+    recorder: Recorder
+    clock: Clock
+
+    def _may_concern_us(self, request: web.Request) -> bool:
+        """Whether elicitation is in use at all, and the body short enough to be an answer or a question."""
+        in_use = self.board.flags.elicitation_enabled or len(self.feeds.parts.book) or self.board.forced()
+        return bool(in_use) and is_readable(request)
+
+    async def store(self, request: web.Request) -> web.StreamResponse:
+        """An event to store: an answer to one of our questions, or a message to relay."""
+        with served(request, Door.STORE, self.recorder, self.clock) as draft:
+            if not self._may_concern_us(request):
+                return await self._relay(request, draft)
+            body = await read_body(request)
+            given = parse_stored_answer(body) if any(name in body for name in _NAMES) else None
+            if given is None or not await self._is_ours(request, given):
+                return await self._relay(request, draft, body=body, on_taken=self._wake_addressee(body))
+            await self._give(request, draft, given)
+            highest = self.feeds.parts.sequences.highest
+            reply = stored_reply(given.answer, sequence=highest, timestamp_ns=int(self.clock.wall() * 1e9))
+            return _json(draft, reply)
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """The Bridge's own respond call."""
+        with served(request, Door.RESPOND, self.recorder, self.clock) as draft:
+            if not self._may_concern_us(request):
+                return await self._relay(request, draft)
+            body = await read_body(request)
+            given = parse_respond(body)
+            if given is None or self._is_askers_cancel(given) or not await self._is_ours(request, given):
+                return await self._relay(request, draft, body=body)
+            await self._give(request, draft, given)
+            return _json(draft, responded_reply(given.answer))
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """A question being asked: relayed, and handed at once to whoever waits for it here."""
+        with served(request, Door.CREATE, self.recorder, self.clock) as draft:
+            if not self._may_concern_us(request):
+                return await self._relay(request, draft)
+            body = await read_body(request)
+
+            def note(reply: bytes) -> None:
+                created = parse_created(body, reply, now=self.clock.wall())
+                if created is not None:
+                    self.feeds.question_created(created)
+
+            return await self._relay(request, draft, body=body, on_taken=note)
+
+    def _wake_addressee(self, body: bytes) -> Callable[[bytes], None]:
+        def wake(_reply: bytes) -> None:
+            addressee = addressee_of(body)
+            if addressee is not None:
+                self.feeds.message_stored(addressee)
+
+        return wake
+
+    def _is_askers_cancel(self, given: GivenAnswer) -> bool:
+        """Whether the asker withdraws its question, which is between it and the Bridge."""
+        question = self.feeds.parts.book.get(given.answer.elicitation_id)
+        return (
+            given.answer.kind is AnswerKind.CANCEL
+            and question is not None
+            and question.from_agent == given.agent_id != question.to_agent
+        )
+
+    async def _is_ours(self, request: web.Request, given: GivenAnswer) -> bool:
+        """Whether the answer belongs to a question of the elicitation way; asks the Bridge if it must."""
+        if self.answers.knows(given.answer.elicitation_id):
+            return True
+        authorization = request.headers.get("Authorization", "")
+        decision = self.board.decide(given.agent_id, Way.OPEN)
+        if not authorization or decision.route is not Route.ELICITATION:
+            return False
+        try:
+            return await self.answers.look_up(given, Secret(authorization))
+        except BridgeFault:  # it cannot be told now: the legacy way is always right
+            return False
+
+    async def _give(self, request: web.Request, draft: Draft, given: GivenAnswer) -> None:
+        draft.agent_id = given.agent_id
+        credential = Secret(request.headers.get("Authorization") or "none")
+        try:
+            taken = await self.answers.give(given, credential)
+        except SidecarError as error:
+            draft.elicitations.append(_counted_as(error))
+            raise
+        draft.result = Result.ANSWERED
+        draft.elicitations.append(taken.outcome)
+
+    async def _relay(
+        self,
+        request: web.Request,
+        draft: Draft,
+        *,
+        body: bytes | None = None,
+        on_taken: Callable[[bytes], None] | None = None,
+    ) -> web.StreamResponse:
+        def note(status: int, reply: bytes) -> None:
+            if status == 200 and on_taken is not None:
+                on_taken(reply)
+
+        response = await self.relay.relay(request, body=body, on_reply=note if on_taken else None)
+        draft.status = response.status
+        return response
+
+
+def _json(draft: Draft, body: bytes) -> web.Response:
+    draft.status = 200
+    return web.Response(body=body, content_type="application/json")
+
+
+def _counted_as(error: SidecarError) -> ElicitationOutcome:
+    match error:
+        case AnswerForbidden():
+            return ElicitationOutcome.FORBIDDEN
+        case AnswerConflict():
+            return ElicitationOutcome.CONFLICT
+        case ElicitationExpired():
+            return ElicitationOutcome.EXPIRED
+        case AnswerUndelivered():
+            return ElicitationOutcome.UNDELIVERED
+        case _:
+            return ElicitationOutcome.INVALID

@@ -1,0 +1,108 @@
+"""Errors on the wire: the problem document, and the boundary that turns every error into one.
+
+Nothing of an unforeseen error reaches the peer but that it happened; its traceback goes to the recorder.
+
+Source: RFC 9457 (problem details), RFC 9110 section 10.2.3 (Retry-After) and 11.6.1 (WWW-Authenticate).
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Final
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from proxy.core.errors import BodyTooLarge, NotFound, OurFault, SidecarError
+
+PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
+"""Source: RFC 9457 section 6.1."""
+
+_GONE_STATUS: Final = 499
+"""Never sent: what a call ends with whose peer has left. Source: the number nginx logs for it."""
+
+_CHALLENGE: Final = MappingProxyType({"WWW-Authenticate": 'Bearer realm="elicit-sidecar"'})
+
+
+def problem_response(error: SidecarError) -> web.Response:
+    """The reply that tells a peer of an error; with Retry-After (whole seconds, rounded up) where the error has one."""
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(0, math.ceil(error.retry_after_s)))
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers.update(_CHALLENGE)
+    return _reply(error.status, error.problem(), headers)
+
+
+def _reply(status: int, document: Mapping[str, object], headers: Mapping[str, str]) -> web.Response:
+    return web.Response(status=status, body=_dump(document), content_type=PROBLEM_CONTENT_TYPE, headers=headers)
+
+
+def _dump(document: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(document, default=repr)
+    except TypeError:
+        # Texts that quote undecodable header bytes hold lone surrogates; they go out escaped.
+        return json.dumps(document, default=repr).encode()
+
+
+def http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
+    """The problem document of an error that aiohttp itself raised."""
+    if error.status == HTTPStatus.NOT_FOUND:
+        return problem_response(
+            NotFound(f"expected a path of this port, got {request.method} {request.rel_url.raw_path}")
+        )
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return problem_response(BodyTooLarge(f"expected a body of at most {request.client_max_size} bytes; send less"))
+    headers = {"Allow": error.headers["Allow"]} if error.status == HTTPStatus.METHOD_NOT_ALLOWED else {}
+    # Source: RFC 9457 section 4.2.1, about:blank for what the status alone says.
+    document: dict[str, object] = {
+        "type": "about:blank",
+        "title": error.reason,
+        "status": error.status,
+        "detail": f"{error.reason}: {request.method} {request.rel_url.raw_path}",
+        "code": error.reason.lower().replace(" ", "_"),
+        "retryable": False,
+    }
+    return _reply(error.status, document, headers)
+
+
+def error_boundary(defect: Callable[[str, BaseException], None]) -> Middleware:
+    """The outermost middleware: every error becomes a problem document, an unforeseen one goes to `defect` too.
+
+    A reply that has begun cannot be taken back: its connection is broken off, so that the peer sees it is incomplete.
+    """
+
+    @web.middleware
+    async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except SidecarError as error:
+            return _instead(request, problem_response(error))
+        except web.HTTPException as error:
+            if error.status < HTTPStatus.BAD_REQUEST:
+                raise
+            return _instead(request, http_problem(request, error))
+        except Exception as error:  # noqa: BLE001  # one of the four boundaries: reported with traceback as our defect
+            if isinstance(error, ConnectionError) and _is_gone(request):
+                return web.Response(status=_GONE_STATUS)
+            defect(f"{request.method} {request.rel_url.raw_path}", error)
+            return _instead(request, problem_response(OurFault("the sidecar failed; its log has the traceback")))
+
+    return boundary
+
+
+def _instead(request: web.Request, response: web.Response) -> web.Response:
+    """The reply in place of the door's own, if nothing of that was sent; a broken-off connection otherwise."""
+    if request.writer.output_size > 0 and isinstance(request.transport, asyncio.Transport):
+        # aiohttp finds the transport closed and sends nothing more.
+        request.transport.abort()
+    return response
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()

@@ -1,0 +1,246 @@
+"""Pass a call that is not ours to the Bridge and its reply back, byte for byte.
+
+Method, target, header fields, bodies, status and reason stay as they are; only fields of one connection
+are dropped and Host names the upstream. Every chunk goes on as it arrives. No time limit but the connect.
+A failure before the reply's head is an error of ours to answer; after it, the agent's connection breaks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from weakref import WeakSet
+
+import aiohttp
+import yarl
+from aiohttp import web
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.typedefs import Handler
+
+from proxy.core.errors import BadBridgeReply, BridgeUnavailable, InvalidInput
+from proxy.core.hop import is_chunked, is_websocket_upgrade, request_headers, upstream_target, write_head
+from proxy.downstream.relay_reply import RelayReply
+from proxy.downstream.relay_upstream import RelayRequest, Upload, breaking_with
+from proxy.downstream.relay_ws import tunnel
+
+MAX_COLLECTED_BYTES: Final = 1024 * 1024
+"""Largest reply body that is shown to `on_reply`. Source: ours; a reply of the Bridge is far smaller."""
+
+OnReply = Callable[[int, bytes], None]
+"""Told status and whole body of a reply after it was streamed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayOutcome:
+    """What became of one relayed call; `status` is 0 when no reply came."""
+
+    status: int
+    bytes_up: int
+    bytes_down: int
+    complete: bool
+    """False when the reply did not reach its end: upstream broke, or the agent left."""
+
+
+RELAY_OUTCOME: Final = web.RequestKey("relay_outcome", RelayOutcome)
+"""Where `Relay.relay` leaves its outcome on the request, also when it raises."""
+
+
+class _Lost(aiohttp.ClientError):
+    """A connection died before the reply; raised in place of the errors that aiohttp retries by itself."""
+
+
+class _Call:
+    """The running counts of one relayed call."""
+
+    __slots__ = ("bytes_down", "collected", "complete", "status", "tunnel_up")
+
+    def __init__(self, *, collect: bool) -> None:
+        self.status = 0
+        self.bytes_down = 0
+        self.tunnel_up = 0
+        self.complete = False
+        self.collected: bytearray | None = bytearray() if collect else None
+
+    def count_up(self, size_bytes: int) -> None:
+        self.tunnel_up += size_bytes
+
+    def count_down(self, size_bytes: int) -> None:
+        self.bytes_down += size_bytes
+
+    def collect(self, chunk: bytes) -> None:
+        if self.collected is None:
+            return
+        if len(self.collected) + len(chunk) > MAX_COLLECTED_BYTES:
+            self.collected = None
+        else:
+            self.collected += chunk
+
+
+class Relay:
+    """Relays requests to one upstream over the connections of one session.
+
+    The session comes from `open_relay_session` and belongs to the caller.
+    """
+
+    __slots__ = ("_host", "_known", "_prefix", "_session", "_upstream")
+
+    def __init__(self, session: aiohttp.ClientSession, upstream: yarl.URL) -> None:
+        self._session = session
+        self._upstream = upstream.origin()
+        self._host = (upstream.host_port_subcomponent or "").encode("ascii")
+        self._known: WeakSet[ResponseHandler] = WeakSet()
+        self._prefix = upstream.raw_path.rstrip("/").encode("ascii")
+
+    async def relay(
+        self, request: web.Request, *, body: bytes | None = None, on_reply: OnReply | None = None
+    ) -> web.StreamResponse:
+        """Relay one request and stream its reply.
+
+        `body` is the whole request body when a door has read it already. `on_reply` is called after a
+        reply that reached its end and whose body is at most `MAX_COLLECTED_BYTES`.
+
+        Raises:
+            BridgeUnavailable: no reply came; nothing was sent to the agent.
+            BadBridgeReply: what came is no HTTP reply; nothing was sent to the agent.
+            InvalidInput: the agent's request body is broken.
+        """
+        call = _Call(collect=on_reply is not None)
+        upload = self._upload(request, body)
+        try:
+            reply = await self._open(upload)
+            call.status = reply.status
+            upload.reply_started = True
+            try:
+                down = await self._pass_down(upload, reply, call)
+            finally:
+                reply.close()
+        finally:
+            request[RELAY_OUTCOME] = RelayOutcome(
+                status=call.status,
+                bytes_up=upload.bytes_up + call.tunnel_up,
+                bytes_down=call.bytes_down,
+                complete=call.complete,
+            )
+        if on_reply is not None and call.complete and call.collected is not None:
+            on_reply(call.status, bytes(call.collected))
+        return down
+
+    def _upload(self, request: web.Request, body: bytes | None) -> Upload:
+        target = upstream_target(request.raw_path.encode("utf-8", "surrogateescape"), prefix=self._prefix)
+        raw = request.raw_headers
+        headers = request_headers(raw, host=self._host, body_bytes=None if body is None else len(body))
+        head = write_head(request.method.encode("ascii") + b" " + target + b" HTTP/1.1", headers)
+        return Upload(request, head, chunked=is_chunked(raw), whole=body, known=self._known)
+
+    async def _open(self, upload: Upload) -> aiohttp.ClientResponse:
+        """The reply's head, or the error that says why there is none."""
+        try:
+            try:
+                return await self._send(upload)
+            except _Lost:
+                if not (upload.reused and upload.may_repeat):
+                    raise
+                return await self._send(upload)
+        except aiohttp.ClientResponseError as error:
+            # The parser's text quotes the reply, which may hold a secret: only its name is told.
+            raise BadBridgeReply(
+                f"expected an HTTP reply from the Bridge at {self._upstream}, "
+                f"got what cannot be read ({type(error.__cause__).__name__}); check what listens there"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            if upload.fault is not None:
+                raise InvalidInput(
+                    f"expected a complete request body, it is broken ({type(upload.fault).__name__}); send it again"
+                ) from error
+            raise BridgeUnavailable(
+                f"expected a reply from the Bridge at {self._upstream}, got: {error}; "
+                "check that it runs and that bridge.url names it"
+            ) from error
+
+    async def _send(self, upload: Upload) -> aiohttp.ClientResponse:
+        async def attach(outgoing: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            if not isinstance(outgoing, RelayRequest):
+                raise TypeError("expected a session from open_relay_session, got another one")
+            outgoing.upload = upload
+            try:
+                return await send(outgoing)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                raise
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                # aiohttp would repeat PUT and DELETE too, and on connections that were never used before.
+                raise _Lost(f"the connection ended before the reply ({type(error).__name__})") from error
+
+        return await self._session.request(
+            upload.request.method,
+            self._upstream,
+            data=upload if upload.has_body else b"",
+            expect100=upload.expects,
+            allow_redirects=False,
+            middlewares=(attach,),
+        )
+
+    async def _pass_down(self, upload: Upload, reply: aiohttp.ClientResponse, call: _Call) -> RelayReply:
+        request = upload.request
+        if reply.status == 101:
+            if not is_websocket_upgrade(request.raw_headers):
+                raise BadBridgeReply("expected a reply, the Bridge changed the protocol without being asked")
+            down = await tunnel(request, reply, count_up=call.count_up, count_down=call.count_down)
+            call.complete = True
+            return down
+        down = RelayReply(reply)
+        if not upload.may_continue:
+            # The agent still holds its body back; whether it sends it now cannot be known.
+            down.force_close()
+        try:
+            await down.prepare(request)
+            await self._stream(reply, down, call)
+            if call.complete:
+                await down.write_eof()
+            else:
+                down.break_off(request)
+        except ConnectionError:
+            # The agent hung up: nobody is left to tell.
+            call.complete = False
+            down.break_off(request)
+        return down
+
+    @staticmethod
+    async def _stream(reply: aiohttp.ClientResponse, down: RelayReply, call: _Call) -> None:
+        """Pass the body on, chunk by chunk; `call.complete` says whether its end was reached."""
+        protocol = None if reply.connection is None else reply.connection.protocol
+        with breaking_with(protocol, reply.content):
+            while chunk := await _read(reply.content):
+                await down.write(chunk)
+                call.bytes_down += len(chunk)
+                call.collect(chunk)
+        # A body that ends by close ends cleanly for the parser even when the connection was reset.
+        reset = protocol is not None and isinstance(protocol.exception(), aiohttp.ClientOSError)
+        call.complete = chunk is not None and not reset
+
+
+async def _read(body: aiohttp.StreamReader) -> bytes | None:
+    """The next piece of a reply's body as soon as it is here, empty at the end, None when it broke off."""
+    try:
+        return await body.readany()
+    except (aiohttp.ClientError, OSError):
+        return None
+
+
+async def expect_on_demand(request: web.Request) -> None:
+    """Expect handler of relayed routes: says nothing, the upstream decides whether the body is wanted."""
+
+
+class _EveryPath(web.PlainResource):
+    """The resource behind all others: any path, `*` too, whatever its bytes."""
+
+    def _match(self, path: str) -> dict[str, str] | None:
+        return {"tail": path}
+
+
+def add_relay_route(app: web.Application, handler: Handler) -> None:
+    """Send every request that no other route takes to `handler`.
+
+    A path pattern would not do: `.` does not match an encoded line break, and `OPTIONS *` has no slash.
+    """
+    everything = _EveryPath("/")
+    app.router.register_resource(everything)
+    everything.add_route("*", handler, expect_handler=expect_on_demand)

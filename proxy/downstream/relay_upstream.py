@@ -1,0 +1,223 @@
+"""How a relayed request goes upstream: our own head bytes on aiohttp's pooled connections.
+
+aiohttp would normalise the target, drop header bytes that are not UTF-8 and add fields of its own. So its
+request only lends us the connection, the parser and the writer task; the head is written here as it came.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientResponse
+from aiohttp.connector import Connection
+from aiohttp.http import StreamWriter
+
+MAX_HEAD_LINE_BYTES: Final = 65536
+"""Longest start line and longest header field that is read.
+
+Source: ours; eight times aiohttp's default, what common servers take at most.
+"""
+MAX_HEAD_FIELDS: Final = 1024
+"""Most header fields that are read in one head. Source: ours; eight times aiohttp's default."""
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Upload:
+    """One request on its way up: its head, the body still to come, and what happened to both.
+
+    Iterating it yields the body's chunks as they arrive from the agent.
+    """
+
+    __slots__ = (
+        "_known",
+        "bytes_up",
+        "chunked",
+        "expects",
+        "fault",
+        "first",
+        "has_body",
+        "head",
+        "may_continue",
+        "reply_started",
+        "request",
+        "reused",
+    )
+
+    def __init__(
+        self,
+        request: web.Request,
+        head: bytes,
+        *,
+        chunked: bool,
+        whole: bytes | None,
+        known: WeakSet[ResponseHandler],
+    ) -> None:
+        self.request = request
+        self.head = head if whole is None else head + whole
+        self.has_body = whole is None and request.body_exists
+        self.chunked = chunked and self.has_body
+        self.expects = self.has_body and request.headers.get("Expect", "").lower() == "100-continue"
+        self.may_continue = not self.expects
+        self.bytes_up = len(whole or b"")
+        self.first: bytes | None = None
+        self.fault: Exception | None = None
+        self.reply_started = False
+        self.reused = False
+        self._known = known
+
+    def use(self, connection: ResponseHandler) -> None:
+        """Note whether the connection carried a request of ours before."""
+        self.reused = connection in self._known
+        if not self.reused and connection.closed is not None:
+            connection.closed.add_done_callback(_note_end)
+        self._known.add(connection)
+
+    @property
+    def may_repeat(self) -> bool:
+        """True when sending it again cannot do anything twice.
+
+        Source: RFC 9110 section 9.2.2, narrowed by us to the safe methods without a body.
+        """
+        return not self.has_body and not self.bytes_up and self.request.method in {"GET", "HEAD", "OPTIONS"}
+
+    def __aiter__(self) -> "Upload":
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk, self.first = self.first, None
+        if chunk is None:
+            chunk = await self._read()
+        if not chunk:
+            raise StopAsyncIteration
+        self.bytes_up += len(chunk)
+        return chunk
+
+    async def wait_for_leave(self, asked: "asyncio.Future[bool]") -> None:
+        """Wait until the body may be sent, and ask the agent for it.
+
+        That is when the upstream asks (`asked` is done) or when the agent sends without having been asked:
+        an upstream that ignores Expect would wait for ever otherwise.
+
+        Source: RFC 9110 section 10.1.1.
+        """
+        async with asyncio.TaskGroup() as watch:
+            unasked = watch.create_task(self._read_unasked(asked))
+            await asked
+            unasked.cancel()
+        self.may_continue = True
+        if self.first is None and not self.reply_started:
+            writer = self.request.writer
+            await writer.write(CONTINUE)
+            # aiohttp takes bytes on the wire for a reply that has begun; an interim reply is none.
+            writer.output_size = 0
+
+    async def _read_unasked(self, asked: "asyncio.Future[bool]") -> None:
+        self.first = await self._read()
+        if not asked.done():
+            asked.set_result(True)
+
+    async def _read(self) -> bytes:
+        try:
+            return await self.request.content.readany()
+        except (web.RequestPayloadError, aiohttp.ClientError, OSError) as error:
+            self.fault = error
+            raise
+
+
+class RelayRequest(aiohttp.ClientRequest):
+    """aiohttp's request, with the head taken from an `Upload` when one is attached."""
+
+    upload: Upload | None = None
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        """Write the head, then let aiohttp start the body and the reply."""
+        if self.upload is not None:
+            protocol = _protocol_of(conn)
+            self.upload.use(protocol)
+            await StreamWriter(protocol, self.loop).write(self.upload.head)
+        return await super().send(conn)
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        """Write the body in the framing it came in.
+
+        `writer` still holds the head that aiohttp made; it is left unsent.
+        """
+        upload = self.upload
+        if upload is None:
+            await super().write_bytes(writer, conn, content_length)
+            return
+        body_writer = StreamWriter(_protocol_of(conn), self.loop)
+        if upload.chunked:
+            body_writer.enable_chunking()
+        if self._continue is not None:
+            try:
+                await upload.wait_for_leave(self._continue)
+            except asyncio.CancelledError:
+                # The reply came without our body: this connection is out of step and cannot be pooled.
+                conn.close()
+                raise
+        await super().write_bytes(body_writer, conn, None)
+
+
+def _note_end(closed: "asyncio.Future[None]") -> None:
+    """Look at how a pooled connection ended, so that nobody warns that no one did."""
+    if not closed.cancelled():
+        closed.exception()
+
+
+@contextmanager
+def breaking_with(connection: ResponseHandler | None, body: aiohttp.StreamReader) -> Iterator[None]:
+    """While inside, `body` fails when `connection` ends before it.
+
+    aiohttp forgets a body whose chunks it cannot parse: it closes the connection, and the reader of that
+    body would wait for ever.
+    """
+
+    def fail(closed: "asyncio.Future[None]") -> None:
+        _note_end(closed)
+        if not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the connection ended inside the body"))
+
+    closed = None if connection is None else connection.closed
+    if closed is None:
+        yield
+        return
+    closed.add_done_callback(fail)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(fail)
+
+
+def _protocol_of(conn: Connection) -> ResponseHandler:
+    if conn.protocol is None:
+        raise aiohttp.ClientConnectionResetError("the connection was given back before it was used")
+    return conn.protocol
+
+
+def open_relay_session(*, connect_timeout_s: float) -> aiohttp.ClientSession:
+    """The client session of the relay: nothing added, nothing decoded, no limit in time but the connect.
+
+    `connect_timeout_s` bounds name resolution and connecting together, in seconds. The caller closes it.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s),
+        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        auto_decompress=False,
+        trust_env=False,
+        request_class=RelayRequest,
+        max_line_size=MAX_HEAD_LINE_BYTES,
+        max_field_size=MAX_HEAD_LINE_BYTES,
+        max_headers=MAX_HEAD_FIELDS,
+    )

@@ -1,0 +1,91 @@
+"""One served call from its first byte to its one outcome record."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from proxy.core.agent_kind import agent_kind
+from proxy.core.errors import Fault, SidecarError
+from proxy.core.outcome import Door, ElicitationOutcome, Outcome, Result
+from proxy.core.routing import Decision, Reason, Route
+from proxy.downstream.relay import RELAY_OUTCOME
+from proxy.ports import Clock, Recorder
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a door notes down while it serves a call."""
+
+    door: Door
+    result: Result = Result.RELAYED
+    status: int = 0
+    agent_id: str = ""
+    decision: Decision | None = None
+    route: Route | None = None
+    reason: Reason | None = None
+    fell_back: Reason | None = None
+    error: SidecarError | None = None
+    items: int = 0
+    delivery_seconds: tuple[float, ...] = ()
+    elicitations: list[ElicitationOutcome] = field(default_factory=list)
+    empty_wakes_saved: int = 0
+
+    def decided(self, decision: Decision) -> None:
+        """Note which way the wait goes."""
+        self.decision = decision
+        self.route, self.reason = decision.route, decision.reason
+
+    def failed(self, error: SidecarError) -> None:
+        """Note the error that the caller gets."""
+        self.error = error
+        self.status = error.status
+        self.result = Result.REFUSED if error.fault is Fault.AGENT else Result.FAILED
+
+
+@contextmanager
+def served(request: web.Request, door: Door, recorder: Recorder, clock: Clock) -> Iterator[Draft]:
+    """Record exactly one outcome for the call, whatever ends it."""
+    started_at = clock.now()
+    draft = Draft(door)
+    try:
+        yield draft
+    except SidecarError as error:
+        draft.failed(error)
+        raise
+    except (asyncio.CancelledError, ConnectionResetError):
+        draft.result, draft.status = Result.GONE, 0
+        raise
+    except BaseException:
+        draft.result, draft.status = Result.FAILED, 500
+        raise
+    finally:
+        recorder.record(_outcome(request, draft, seconds=clock.now() - started_at))
+
+
+def _outcome(request: web.Request, draft: Draft, *, seconds: float) -> Outcome:
+    relayed = request.get(RELAY_OUTCOME)
+    return Outcome(
+        door=draft.door,
+        result=draft.result,
+        seconds=seconds,
+        status=draft.status,
+        agent_id=draft.agent_id,
+        route=draft.route,
+        reason=draft.reason,
+        cohort=draft.decision.cohort if draft.decision else None,
+        fell_back=draft.fell_back,
+        error_code=draft.error.code if draft.error else "",
+        fault=draft.error.fault if draft.error else None,
+        items=draft.items,
+        delivery_seconds=draft.delivery_seconds,
+        elicitations=tuple(draft.elicitations),
+        empty_wakes_saved=draft.empty_wakes_saved,
+        agent_kind=agent_kind(request.headers.get("User-Agent", "")).value,
+        method=request.method,
+        path=request.raw_path.partition("?")[0],
+        bytes_up=relayed.bytes_up if relayed else 0,
+        bytes_down=relayed.bytes_down if relayed else 0,
+    )

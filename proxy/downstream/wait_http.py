@@ -1,0 +1,113 @@
+"""The door of the legacy wait, `GET /event/wait`."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from proxy.core.breaker import Breaker
+from proxy.core.errors import BadBridgeReply, LegacyRemoved
+from proxy.core.legacy import WaitAsk, parse_wait_query, parse_wait_reply
+from proxy.core.outcome import Door, ElicitationOutcome, Result
+from proxy.core.routing import Decision, Route
+from proxy.core.secret import Secret
+from proxy.downstream.relay import Relay
+from proxy.downstream.served import Draft, served
+from proxy.flows.feeds import Feeds
+from proxy.flows.flags import FlagBoard
+from proxy.flows.wait import WaitServed, serve_peek, serve_wait
+from proxy.ports import Clock, Recorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitDoor:
+    """Routes one wait: relayed, served by elicitation, or refused as removed."""
+
+    relay: Relay
+    feeds: Feeds
+    board: FlagBoard
+    breaker: Breaker
+    recorder: Recorder
+    clock: Clock
+    default_timeout_s: int
+    guide_url: str
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Serve one wait."""
+        with served(request, Door.WAIT, self.recorder, self.clock) as draft:
+            query = request.raw_path.partition("?")[2]
+            ask = parse_wait_query(query, default_timeout_s=self.default_timeout_s)
+            authorization = request.headers.get("Authorization", "")
+            if ask is None or not authorization:
+                return await self._relay(request, draft)
+            draft.agent_id = ask.agent_id
+            decision = self.board.decide(ask.agent_id, self.breaker.way(self.clock.now()))
+            draft.decided(decision)
+            if decision.route is Route.REMOVED:
+                raise LegacyRemoved(
+                    f"wait_for_messages was removed; use elicitation instead, see {self.guide_url}",
+                    guide=self.guide_url,
+                )
+            if decision.route is Route.LEGACY and not self._is_renumbered(ask):
+                return await self._relay(request, draft)
+            return await self._translate(request, draft, ask, decision, Secret(authorization))
+
+    def _is_renumbered(self, ask: WaitAsk) -> bool:
+        """Whether the agent's cursor may count in numbers of ours, since the Bridge began to number anew."""
+        return bool(self.feeds.parts.sequences.offset and ask.since)
+
+    async def _relay(self, request: web.Request, draft: Draft) -> web.StreamResponse:
+        def note(status: int, body: bytes) -> None:
+            if status == 200:
+                self._note_legacy(draft, body)
+
+        response = await self.relay.relay(request, on_reply=note)
+        draft.status = response.status
+        return response
+
+    def _note_legacy(self, draft: Draft, body: bytes) -> None:
+        try:
+            messages = parse_wait_reply(body)
+        except BadBridgeReply:  # relayed as it is; what cannot be read cannot be counted
+            return
+        wall = self.clock.wall()
+        draft.items = len(messages)
+        draft.result = Result.DELIVERED if messages else Result.TIMED_OUT
+        draft.delivery_seconds = _latencies([message.created_at for message in messages], wall)
+
+    async def _translate(  # noqa: PLR0917  # one call's whole context, passed on once
+        self, request: web.Request, draft: Draft, ask: WaitAsk, decision: Decision, credential: Secret
+    ) -> web.StreamResponse:
+        if ask.hold_s == 0:
+            peeked = await serve_peek(self.feeds, ask, decision, credential)
+            if peeked is None:
+                return await self._relay(request, draft)
+            return await self._write(request, draft, peeked)
+        result = await serve_wait(self.feeds, ask, decision, credential, may_fall_back=self.board.flags.legacy_fallback)
+        return await self._write(request, draft, result)
+
+    async def _write(self, request: web.Request, draft: Draft, result: WaitServed) -> web.StreamResponse:
+        draft.route, draft.reason = result.exchange.route, result.exchange.reason
+        draft.fell_back = result.exchange.fell_back
+        draft.empty_wakes_saved = result.empty_wakes
+        if result.error is not None:
+            raise result.error
+        content_type = {"Content-Type": result.content_type}
+        response = web.Response(status=result.status, body=result.body, headers=content_type)
+        arrived = False
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+            arrived = True
+        finally:
+            if not arrived:
+                self.feeds.take_back(result.found.elicitation_ids)
+        draft.result, draft.status = result.result, result.status
+        draft.items = len(result.found.items)
+        draft.delivery_seconds = _latencies(result.found.created_at, self.clock.wall())
+        draft.elicitations.extend(ElicitationOutcome.OFFERED for _ in result.found.elicitation_ids)
+        return response
+
+
+def _latencies(created_at: "list[float | None] | tuple[float, ...]", wall: float) -> tuple[float, ...]:
+    """Seconds from creation to now; a Bridge whose clock is ahead counts as no time at all."""
+    return tuple(max(0.0, wall - created) for created in created_at if created is not None)

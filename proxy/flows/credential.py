@@ -1,0 +1,76 @@
+"""The token an agent waits with, and what the Bridge thinks of it.
+
+Questions kept here are handed out only on a token that the Bridge has accepted a short while ago. A Bridge that
+restarts forgets all tokens; one that had been accepted is then renewed behind the agent's back by a session of our
+own, at most one per agent and only after a break of contact, so that a live session is never pushed out.
+
+Source: BRIDGE.md 2.1 (three sessions per agent; tokens die with the Bridge).
+"""
+
+from typing import Final
+
+from proxy.core.errors import BridgeFault, BridgeRefused
+from proxy.core.ids import AgentId
+from proxy.core.secret import Secret
+from proxy.ports import Bridge, Clock
+
+TRUST_S: Final = 60.0
+"""How long an accepted token is trusted without asking again. Source: ours."""
+
+RENEW_S: Final = 60.0
+"""Least seconds between two sessions opened for one token. Source: ours."""
+
+
+class BridgeCredential:
+    """One agent's token at the Bridge."""
+
+    __slots__ = (
+        "_accepted_at",
+        "_agent_id",
+        "_bridge",
+        "_clock",
+        "_disturbed",
+        "_fingerprint",
+        "_renewed_at",
+        "secret",
+    )
+
+    def __init__(self, agent_id: AgentId, secret: Secret, bridge: Bridge, clock: Clock) -> None:
+        self.secret = secret
+        """What to send: the agent's own token, or the one that took its place."""
+        self._fingerprint = secret.fingerprint()
+        self._agent_id = agent_id
+        self._bridge = bridge
+        self._clock = clock
+        self._accepted_at: float | None = None
+        self._renewed_at = float("-inf")
+        self._disturbed = False
+
+    def stands_for(self, fingerprint: bytes) -> bool:
+        """Whether this is the token with this fingerprint, or what took its place."""
+        return self._fingerprint == fingerprint
+
+    def accepted(self) -> None:
+        """The Bridge has just served a call with it."""
+        self._accepted_at = self._clock.now()
+        self._disturbed = False
+
+    def disturbed(self) -> None:
+        """Contact broke: the Bridge may be another process when it comes back."""
+        self._disturbed = True
+
+    def is_trusted(self) -> bool:
+        """Whether the Bridge has accepted it within the last minute."""
+        return self._accepted_at is not None and self._clock.now() - self._accepted_at < TRUST_S
+
+    async def renewed_after(self, refusal: BridgeRefused) -> bool:
+        """Open a session in its place if the Bridge must have forgotten it; False when the refusal stands."""
+        forgotten = refusal.bridge_status in {401, 403} and self._disturbed and self._accepted_at is not None
+        if not forgotten or self._clock.now() - self._renewed_at < RENEW_S:
+            return False
+        self._renewed_at = self._clock.now()
+        try:
+            self.secret = await self._bridge.open_session(self._agent_id)
+        except BridgeFault:
+            return False
+        return True

@@ -1,0 +1,128 @@
+"""All feeds of one sidecar: who waits, who is woken, and how many may."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from proxy.core.elicitation import Elicitation
+from proxy.core.errors import TooManyWaits
+from proxy.core.exchange import Draining, Rerouted
+from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.outcome import ElicitationOutcome
+from proxy.core.routing import Route, Way
+from proxy.core.secret import Secret
+from proxy.flows.feed import Feed, FeedParts
+from proxy.flows.flags import FlagBoard
+from proxy.flows.waiter import Waiter
+
+IDLE_S: Final = 300.0
+"""A feed nobody has used for so long is forgotten. Source: ours."""
+
+
+class Feeds:
+    """The feeds by agent and token."""
+
+    __slots__ = ("_board", "_feeds", "_max_parked", "draining", "parked", "parts")
+
+    def __init__(self, parts: FeedParts, board: FlagBoard, *, max_parked: int) -> None:
+        self.parts = parts
+        self.parked = 0
+        """Waits that are parked now."""
+        self.draining = False
+        self._board = board
+        self._max_parked = max_parked
+        self._feeds: dict[AgentId, dict[bytes, Feed]] = {}
+        board.watch(self.reconsider)
+
+    @contextmanager
+    def joined(self, waiter: Waiter, credential: Secret) -> Iterator[Feed]:
+        """Let a wait take part for as long as the block lasts.
+
+        Raises:
+            TooManyWaits: as many waits are parked as may be.
+        """
+        if self.parked >= self._max_parked:
+            raise TooManyWaits(f"{self.parked} waits are parked, as many as wait.max_parked allows", retry_after_s=1)
+        feed = self.feed(waiter.ask.agent_id, credential)
+        self.parked += 1
+        feed.join(waiter)
+        gone = True
+        try:
+            yield feed
+            gone = False
+        finally:
+            self.parked -= 1
+            feed.leave(waiter, gone=gone)
+            if not feed.waiters and not feed.access.is_trusted():
+                self._forget(feed)
+
+    def _forget(self, feed: Feed) -> None:
+        """A token that the Bridge did not accept leaves nothing behind, so that guessing fills no memory."""
+        feed.close()
+        mine = self._feeds.get(feed.agent_id, {})
+        for key in [key for key, known in mine.items() if known is feed]:
+            del mine[key]
+        if not mine:
+            self._feeds.pop(feed.agent_id, None)
+
+    def feed(self, agent_id: AgentId, credential: Secret) -> Feed:
+        """The feed of one agent and token, made on first use."""
+        self._forget_idle()
+        mine = self._feeds.setdefault(agent_id, {})
+        key = credential.fingerprint()
+        if key not in mine:
+            mine[key] = Feed(agent_id, credential, self.parts)
+        return mine[key]
+
+    def _forget_idle(self) -> None:
+        """Forget feeds that have been idle; looks at the two least recently created agents, so it stays cheap."""
+        now = self.parts.clock.now()
+        for agent_id in [agent for agent, _ in zip(self._feeds, range(2), strict=False)]:
+            mine = self._feeds.pop(agent_id)
+            kept = {key: feed for key, feed in mine.items() if feed.waiters or now - feed.idle_since < IDLE_S}
+            for key in mine.keys() - kept.keys():
+                mine[key].close()
+            if kept:
+                self._feeds[agent_id] = kept  # moves to the end: the next call looks at others
+
+    def of(self, agent_id: str) -> Iterable[Feed]:
+        """The feeds of one agent."""
+        return tuple(self._feeds.get(AgentId(agent_id), {}).values())
+
+    def question_created(self, elicitation: Elicitation) -> None:
+        """A question was created before our eyes: note it, and wake the agent it is for."""
+        if self.parts.book.add(elicitation):
+            self.parts.recorder.elicitation(ElicitationOutcome.SEEN, elicitation.to_agent)
+            for feed in self.of(elicitation.to_agent):
+                feed.stir()
+
+    def message_stored(self, agent_id: str) -> None:
+        """Something for this agent reached the Bridge's log: its long poll begins anew and finds it at once."""
+        for feed in self.of(agent_id):
+            feed.look_again()
+
+    def take_back(self, elicitation_ids: Iterable[ElicitationId]) -> None:
+        """A reply with these questions never reached its agent."""
+        self.parts.book.take_back(elicitation_ids)
+
+    def reconsider(self) -> None:
+        """The flags changed: waits whose agent now belongs to the legacy cohort go on the legacy way."""
+        for feed, waiter in self._parked():
+            decision = self._board.decide(feed.agent_id, Way.OPEN)
+            if waiter.on_elicitation and decision.route is not Route.ELICITATION:
+                waiter.post(Rerouted(decision.reason))
+
+    def drain(self) -> None:
+        """The sidecar stops: every parked wait is answered now."""
+        self.draining = True
+        for _, waiter in self._parked():
+            waiter.post(Draining())
+
+    def _parked(self) -> list[tuple[Feed, Waiter]]:
+        return [(feed, waiter) for mine in self._feeds.values() for feed in mine.values() for waiter in feed.waiters]
+
+    def close(self) -> None:
+        """End all polls."""
+        for mine in self._feeds.values():
+            for feed in mine.values():
+                feed.close()

@@ -1,0 +1,135 @@
+"""Serve one wait in the elicitation cohort by driving its exchange."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.core.elicitation import question_item
+from proxy.core.errors import SidecarError
+from proxy.core.exchange import (
+    BridgeSaid,
+    Draining,
+    Event,
+    Exchange,
+    Fail,
+    Found,
+    Look,
+    Opened,
+    Park,
+    PassOn,
+    Reply,
+    ReplyTimeout,
+)
+from proxy.core.legacy import ITEMS_PER_REPLY, WaitAsk, write_reply, write_timeout_reply
+from proxy.core.outcome import Result
+from proxy.core.routing import Decision, Route
+from proxy.core.secret import Secret
+from proxy.flows.feed import Feed
+from proxy.flows.feeds import Feeds
+from proxy.flows.waiter import Waiter
+
+NOTHING: Final = Found()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitServed:
+    """How a wait ended: what to write, and what the outcome needs to know."""
+
+    exchange: Exchange
+    result: Result
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    found: Found = NOTHING
+    empty_wakes: int = 0
+    error: SidecarError | None = None
+
+
+async def serve_wait(
+    feeds: Feeds, ask: WaitAsk, decision: Decision, credential: Secret, *, may_fall_back: bool
+) -> WaitServed:
+    """Hold the wait until there is something for the agent, its time is over, or the Bridge refuses it.
+
+    Raises:
+        TooManyWaits: as many waits are parked as may be.
+    """
+    clock = feeds.parts.clock
+    opened_at = clock.now()
+    exchange = Exchange(
+        route=decision.route,
+        reason=decision.reason,
+        deadline=opened_at + ask.hold_s,
+        may_fall_back=may_fall_back,
+    )
+    waiter = Waiter(ask, on_elicitation=decision.route is Route.ELICITATION)
+    with feeds.joined(waiter, credential) as feed:
+        event: Event = Draining() if feeds.draining else Opened()
+        while True:
+            action = exchange.step(event)
+            waiter.on_elicitation = exchange.route is Route.ELICITATION
+            match action:
+                case Look():
+                    event = _look(feeds, feed, waiter)
+                case Park(until):
+                    event = await waiter.next_event(until, clock)
+                case Reply() | ReplyTimeout() | PassOn() | Fail():
+                    return _served(exchange, action, waiter, waited_s=clock.now() - opened_at)
+
+
+async def serve_peek(feeds: Feeds, ask: WaitAsk, decision: Decision, credential: Secret) -> WaitServed | None:
+    """Serve a wait of zero seconds: hand out open questions; None when there are none and the Bridge shall answer."""
+    feed = feeds.feed(ask.agent_id, credential)
+    try:
+        served = await feed.peek()
+    except TimeoutError:
+        served = False
+    waiter = Waiter(ask, on_elicitation=True)
+    found = _look(feeds, feed, waiter) if served else NOTHING
+    if not found.items:
+        return None
+    exchange = Exchange(
+        route=decision.route, reason=decision.reason, deadline=feeds.parts.clock.now(), may_fall_back=True
+    )
+    return _served(exchange, Reply(found), waiter, waited_s=0.0)
+
+
+def _look(feeds: Feeds, feed: Feed, waiter: Waiter) -> Found:
+    """What can be handed to this wait now: questions first, then messages, ten at most."""
+    clock, book = feeds.parts.clock, feeds.parts.book
+    questions = []
+    if waiter.on_elicitation and feed.access.is_trusted():
+        questions = book.offer(feed.agent_id, now=clock.now(), wall=clock.wall(), limit=ITEMS_PER_REPLY)
+    parcels = waiter.parcels[: ITEMS_PER_REPLY - len(questions)]
+    asked = [question_item(question, sequence=waiter.ask.since) for question in questions]
+    created = [question.created_at for question in questions]
+    return Found(
+        items=(*asked, *(parcel.body for parcel in parcels)),
+        elicitation_ids=tuple(question.elicitation_id for question in questions),
+        created_at=(*created, *(parcel.created_at for parcel in parcels if parcel.created_at is not None)),
+    )
+
+
+def _served(
+    exchange: Exchange, action: Reply | ReplyTimeout | PassOn | Fail, waiter: Waiter, *, waited_s: float
+) -> WaitServed:
+    match action:
+        case Reply(found):
+            body = write_reply(found.items, waited_s=waited_s)
+            return WaitServed(
+                exchange=exchange,
+                result=Result.DELIVERED,
+                status=200,
+                body=body,
+                found=found,
+                empty_wakes=waiter.empty_wakes,
+            )
+        case ReplyTimeout():
+            body = write_timeout_reply(waiter.ask.timeout_s)
+            return WaitServed(
+                exchange=exchange, result=Result.TIMED_OUT, status=200, body=body, empty_wakes=waiter.empty_wakes
+            )
+        case PassOn(BridgeSaid(status=status, body=body, content_type=content_type)):
+            return WaitServed(
+                exchange=exchange, result=Result.RELAYED, status=status, body=body, content_type=content_type
+            )
+        case Fail(error):
+            return WaitServed(exchange=exchange, result=Result.FAILED, status=error.status, body=b"", error=error)

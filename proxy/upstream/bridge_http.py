@@ -1,0 +1,124 @@
+"""The Bridge over its REST interface: one method per call, every foreign exception translated.
+
+Bodies are bounded, every call ends within its own time-out, and nothing is retried here: what to do about a
+failure is the flows' business. Source: BRIDGE.md 2.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from proxy.core.elicitation import Answer, BridgeStatus, Elicitation, parse_pending, parse_status, respond_body
+from proxy.core.errors import BadBridgeReply, BridgeRefused, BridgeTimeout, BridgeUnavailable
+from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.legacy import Message, parse_wait_reply
+from proxy.core.secret import Secret
+
+MAX_REPLY_BYTES: Final = 16 * 1024 * 1024
+"""Largest reply read from the Bridge: ten messages of the Bridge's 1 MiB limit, with room. Source: BRIDGE.md 2.2."""
+
+MIN_HOLD_S: Final = 1
+"""The Bridge does not look into its log for a wait of 0 seconds. Source: BRIDGE.md 2.3."""
+
+
+class HttpBridge:
+    """The Bridge port over HTTP."""
+
+    __slots__ = ("_request_timeout_s", "_session", "_url")
+
+    def __init__(self, session: aiohttp.ClientSession, url: URL, *, request_timeout_s: float) -> None:
+        self._session = session
+        self._url = url
+        self._request_timeout_s = request_timeout_s
+
+    async def wait(self, agent_id: AgentId, credential: Secret, *, since: int, hold_s: float) -> tuple[Message, ...]:
+        """The legacy wait, held at the Bridge for `hold_s` seconds (at least one); see the port."""
+        held = max(MIN_HOLD_S, int(hold_s))
+        url = (self._url / "event/wait").with_query(
+            agent_id=agent_id, since_sequence=str(since), timeout_seconds=str(held)
+        )
+        body = await self._call("GET", url, credential, timeout_s=held + self._request_timeout_s)
+        return parse_wait_reply(body)
+
+    async def pending(self, agent_id: AgentId, credential: Secret) -> tuple[Elicitation, ...]:
+        """Questions that wait for this agent; see the port."""
+        url = (self._url / "elicitation/pending").with_query(agent_id=agent_id)
+        return parse_pending(await self._call("GET", url, credential), agent_id)
+
+    async def respond(self, answer: Answer, agent_id: AgentId, credential: Secret) -> None:
+        """Give one answer; see the port."""
+        await self._call("POST", self._url / "elicitation/respond", credential, body=respond_body(answer, agent_id))
+
+    async def status(self, elicitation_id: ElicitationId, credential: Secret) -> BridgeStatus | None:
+        """State of one elicitation; see the port."""
+        try:
+            # Quoted whole: an id that a peer chose must not walk to another path.
+            url = self._url.with_path("/elicitation/status/" + quote(elicitation_id, safe=""), encoded=True)
+            body = await self._call("GET", url, credential)
+        except BridgeRefused as error:
+            if error.bridge_status == 404:
+                return None
+            raise
+        return parse_status(body)
+
+    async def open_session(self, agent_id: AgentId) -> Secret:
+        """Open a session in the agent's name; see the port."""
+        asked = orjson.dumps({"agent_id": agent_id, "ip_address": "127.0.0.1", "user_agent": "elicit-sidecar"})
+        body = await self._call("POST", self._url / "session/create", None, body=asked)
+        try:
+            token = orjson.loads(body)["session_token"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise BadBridgeReply("expected `session_token` in the session reply") from error
+        return Secret(f"Bearer {token}")
+
+    async def _call(
+        self, method: str, url: URL, credential: Secret | None, *, body: bytes | None = None, timeout_s: float = 0.0
+    ) -> bytes:
+        headers = {"Accept": "application/json"}
+        if credential is not None:
+            headers["Authorization"] = credential.reveal()
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        timeout = aiohttp.ClientTimeout(total=timeout_s or self._request_timeout_s)
+        async with (
+            translated(url),
+            self._session.request(
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as reply,
+        ):
+            received = await _bounded_body(reply)
+            if reply.status >= 300:
+                raise BridgeRefused(
+                    f"the Bridge answered {url.path} with status {reply.status}",
+                    bridge_status=reply.status,
+                    body=received,
+                    content_type=reply.headers.get("Content-Type", "application/json"),
+                )
+            return received
+
+
+@asynccontextmanager
+async def translated(url: URL) -> AsyncIterator[None]:
+    """Turn aiohttp's exceptions into ours; their texts name no credential."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise BridgeTimeout(f"no answer from {url.path} in time") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise BridgeUnavailable(
+            f"{url.path}: {type(error).__name__}; is the Bridge running at {url.origin()}?"
+        ) from error
+
+
+async def _bounded_body(reply: aiohttp.ClientResponse) -> bytes:
+    chunks = bytearray()
+    async for chunk in reply.content.iter_any():
+        chunks += chunk
+        if len(chunks) > MAX_REPLY_BYTES:
+            raise BadBridgeReply(f"expected a reply of at most {MAX_REPLY_BYTES} bytes")
+    return bytes(chunks)
