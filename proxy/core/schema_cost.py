@@ -23,7 +23,9 @@ MAX_COMBINATORS: Final = 256
 """allOf, anyOf, oneOf, not and if in one schema. Source: ours; as many as an object may have members."""
 
 MAX_UNFOLDED_DEPTH: Final = 64
-"""Subschemas inside one another once references are followed. Source: ours; keeps the recursion here shallow."""
+"""Subschemas inside one another on the way to one not yet counted, references followed.
+
+Source: ours; it only keeps the recursion here shallow, as `MAX_REFERENCES` bounds the library's."""
 
 PATTERN_CHECKS: Final = 250
 """What one pattern counts for. Source: ours; the worst pattern allowed took 2.5 us per byte, a check 10 ns."""

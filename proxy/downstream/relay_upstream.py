@@ -63,7 +63,12 @@ class Upload:
         self.head = head if whole is None else head + whole
         self.has_body = whole is None and request.body_exists
         self.chunked = chunked and self.has_body
-        self.expects = self.has_body and request.headers.get("Expect", "").lower() == "100-continue"
+        # Source: RFC 9110 section 10.1.1: HTTP/1.0 knows no Expect.
+        self.expects = (
+            self.has_body
+            and request.version >= aiohttp.HttpVersion11
+            and request.headers.get("Expect", "").lower() == "100-continue"
+        )
         self.may_continue = not self.expects
         self.bytes_up = len(whole or b"")
         self.first: bytes | None = None

@@ -38,7 +38,7 @@ def doubling(levels: int, keyword: str = "anyOf") -> dict[str, object]:
         ({"items": {"items": {}}, "contains": {}}, 4),
         ({"items": [{}, {}], "additionalItems": {}}, 4),
         ({"prefixItems": [{}, {}], "propertyNames": {}}, 4),
-        ({"dependentSchemas": {"a": {}}, "dependencies": {"a": ["b"], "c": {}}}, 8),
+        ({"dependentSchemas": {"a": {}}, "dependencies": {"a": ["b"], "c": {}}}, 7),
         ({"enum": [1, [2], {"a": 3}]}, 7),
         ({"const": {"$ref": "http://x/"}, "required": ["a", "b"]}, 6),
         ({"pattern": "a"}, 1 + PATTERN_CHECKS),
@@ -58,7 +58,7 @@ def test_a_schema_counts_itself_and_all_it_applies(schema: dict[str, object], ch
 
 
 def _wide(count: int) -> dict[str, object]:
-    return {"$defs": {"a": {}}, "properties": {str(n): REF_A for n in range(count)}}
+    return {"$defs": {"a": {}}, "properties": {str(n): dict(REF_A) for n in range(count)}}
 
 
 def _combined(count: int) -> dict[str, object]:
@@ -87,7 +87,7 @@ def test_a_schema_at_the_limits_is_counted() -> None:
         ({"allOf": [{"pattern": "a"}] * 40}, "10000 checks"),
         (doubling(13), "10000 checks"),
         (doubling(24), "10000 checks"),
-        (doubling(60, "oneOf"), "10000 checks"),
+        (doubling(30, "oneOf"), "10000 checks"),
         ({"$ref": "#"}, "refer to itself"),
         ({"properties": {"a": {"$ref": "#"}}}, "refer to itself"),
         ({"$defs": {"a": REF_A}}, "refer to itself"),

@@ -212,21 +212,28 @@ def test_a_schema_made_to_exhaust_is_refused(schema: object) -> None:
         compile_schema(schema)
 
 
+def test_the_longest_chain_of_references_is_followed() -> None:
+    links: dict[str, object] = {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in reversed(range(200))}
+    schema = compile_schema({"$defs": {"a200": {"type": "integer"}, **links}, "properties": {"x": links["a0"]}})
+    assert schema.check({"x": 1}) is None
+    assert schema.check({"x": "1"}) == Mismatch("$.x", 'a value that satisfies type ["integer"]', "'1'")
+
+
 @pytest.mark.parametrize("where", ["$ref", "$defs", "$id", "$schema"])
 def test_no_schema_makes_us_connect(where: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
+        listener.settimeout(0)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/schema.json"
-        schema: dict[str, object] = {
+        schemas: dict[str, dict[str, object]] = {
             "$ref": {"$ref": address},
             "$defs": {"$defs": {"a": {"$ref": f"{address}#/a"}}},
             "$id": {"$id": address, "$ref": "other.json"},
             "$schema": {"$schema": address, "not": {}},
-        }[where]
+        }
         with pytest.raises(SchemaRefused):
-            compile_schema(schema)
+            compile_schema(schemas[where])
         with pytest.raises(SchemaRefused):
-            _build(schema)
+            _build(schemas[where])
         with pytest.raises(BlockingIOError):
             listener.accept()
 

@@ -219,6 +219,18 @@ async def test_an_agent_whose_connection_just_closed_ends_its_call_quietly(
     assert stand.outcomes == [RelayOutcome(status=200, bytes_up=0, bytes_down=0, complete=False)]
 
 
+async def test_a_request_body_that_cannot_be_read_is_the_agents_fault() -> None:
+    async def spoil(relay: Relay, request: web.Request) -> web.StreamResponse:
+        request.content.set_exception(web.RequestPayloadError("planted"))
+        return await relay.relay(request)
+
+    async with _house(spoil) as (upstream, stand):
+        upstream.play(answers(OK))
+        answer = await _ask(stand, post(b"abc").removesuffix(b"bc"))
+    assert answer.status == 400
+    assert _problem(answer)["code"] == "invalid_input"
+
+
 async def test_a_kept_connection_carries_many_calls() -> None:
     async with _house() as (upstream, stand):
         upstream.play(answers(*[OK] * 5))

@@ -1,7 +1,7 @@
 """The ends of a passed WebSocket: last words, vanished peers, slow readers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -26,12 +26,6 @@ ACCEPT = reply(b"101 Switching Protocols", b"Connection: upgrade", b"Upgrade: we
 async def _house() -> AsyncIterator[tuple[RawUpstream, Stand]]:
     async with raw_upstream() as upstream, relay_stand(f"http://127.0.0.1:{upstream.port}") as stand:
         yield upstream, stand
-
-
-async def _until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not reached():
-            await asyncio.sleep(0)
 
 
 async def test_a_slow_upstream_slows_the_agent_down_and_still_gets_every_byte() -> None:
@@ -61,7 +55,8 @@ async def test_a_slow_upstream_slows_the_agent_down_and_still_gets_every_byte() 
             stage.reached("agent is stopped")
             await wire.writer.drain()
         await stage.until("all heard")
-        await _until(lambda: bool(stand.outcomes))
+        async with asyncio.timeout(5):
+            await stand.ended.wait()
     assert heard == said
     assert stand.outcomes[0].bytes_up == said
 
@@ -103,10 +98,13 @@ async def test_an_upgrade_whose_connection_is_gone_already_is_the_upstreams_fail
             return web.Response(status=299)
 
         upstream.play(accepts)
-        async with relay_stand("http://127.0.0.1:9", call=too_late) as stand:
-            async with asyncio.timeout(5), connect(stand.port) as wire:
-                await wire.send(get(b"/"))
-                assert (await wire.reply()).status == 299
+        async with (
+            asyncio.timeout(5),
+            relay_stand("http://127.0.0.1:9", call=too_late) as stand,
+            connect(stand.port) as wire,
+        ):
+            await wire.send(get(b"/"))
+            assert (await wire.reply()).status == 299
     assert len(caught) == 1
     assert counts == []
 

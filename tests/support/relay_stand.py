@@ -1,5 +1,6 @@
 """A relay on a free port with the smallest application around it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ RelayCall = Callable[[Relay, web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(slots=True)
 class Stand:
-    """The running relay; `outcomes` holds one entry per ended call."""
+    """The running relay; `outcomes` holds one entry per ended call, and `ended` is set."""
 
     port: int = 0
     outcomes: list[RelayOutcome] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @web.middleware
@@ -55,6 +57,7 @@ async def relay_stand(
             finally:
                 if RELAY_OUTCOME in request:
                     stand.outcomes.append(request[RELAY_OUTCOME])
+                    stand.ended.set()
 
         app = web.Application(middlewares=[_problems])
         add_relay_route(app, handle)
