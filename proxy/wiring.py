@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -21,16 +22,16 @@ from proxy.config.schema import Config
 from proxy.config.shapes import Address
 from proxy.config.tokens import Token, read_tokens
 from proxy.core.breaker import Breaker, BreakerState
-from proxy.core.errors import StateUnavailable
 from proxy.core.flags import FlagSet
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
+from proxy.core.routing import Way
 from proxy.core.sequences import SequenceMap
 from proxy.downstream.admin_http import AdminParts, build_admin_app
 from proxy.downstream.app import DataParts, build_data_app
 from proxy.downstream.elicitation_http import ElicitationDoors
 from proxy.downstream.relay import Relay
-from proxy.downstream.relay_upstream import open_relay_session
+from proxy.downstream.relay_upstream import MAX_HEAD_FIELDS, MAX_HEAD_LINE_BYTES, open_relay_session
 from proxy.downstream.wait_http import WaitDoor
 from proxy.flows.feed import FeedParts
 from proxy.flows.feeds import Feeds
@@ -39,7 +40,7 @@ from proxy.flows.naming import AnswerNames
 from proxy.flows.respond import Answers
 from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
-from proxy.ports import Alarm, FlagStore
+from proxy.ports import Alarm, Bridge, FlagStore
 from proxy.stores.memory import MemoryFlagStore
 from proxy.stores.sqlite import SqliteFlagStore
 from proxy.stores.writer import SqliteWriter
@@ -47,13 +48,10 @@ from proxy.upstream.bridge_http import HttpBridge
 from proxy.upstream.session import open_bridge_session
 
 DRAIN_S: Final = 1.0
-"""How long calls may go on after a stop; together with the rest an exit takes less than 2 s. Source: ARCHITECTURE.md 2.6."""
+"""How long calls may go on after a stop; an exit takes less than 2 s in all. Source: ARCHITECTURE.md 2.6."""
 
 SWEEP_S: Final = 30.0
 """How often what is long over is forgotten. Source: ours."""
-
-MAX_HEAD_BYTES: Final = 64 * 1024
-"""Longest request line and header field. Source: ours; eight times aiohttp's default, as URLs carry tokens."""
 
 
 class LoopClock:
@@ -93,30 +91,39 @@ async def keep_house(loaded: Loaded, *, ready: Callable[[Bound], None], stop: as
         StateUnavailable: the state store cannot be opened.
         OSError: an address cannot be bound.
     """
+    try:
+        async with AsyncExitStack() as stack:
+            await _keep(loaded, stack, ready, stop)
+    except ExceptionGroup as group:
+        # A TaskGroup wraps even its own body's error; the start has exactly one.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+
+
+async def _keep(loaded: Loaded, stack: AsyncExitStack, ready: Callable[[Bound], None], stop: asyncio.Event) -> None:
     config = loaded.config
     tokens = await asyncio.to_thread(_tokens, config)
-    async with AsyncExitStack() as stack:
-        store = await _open_store(config, stack)
-        relay_session = await stack.enter_async_context(
-            open_relay_session(connect_timeout_s=config.bridge.connect_timeout_s)
-        )
-        bridge_session = await stack.enter_async_context(
-            open_bridge_session(connect_timeout_s=config.bridge.connect_timeout_s)
-        )
-        url = URL(config.bridge.url)
-        bridge = HttpBridge(bridge_session, url, request_timeout_s=config.bridge.request_timeout_s)
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        house = _House(loaded, store, bridge, Relay(relay_session, url), group)
-        await house.board.open(configured_flags(config))
-        sweeper = group.create_task(house.sweep(), name="sweeper")
-        data = await _listen(house.data_app(), config.listen.data, stack)
-        admin = await _listen(house.admin_app(tokens, stop), config.listen.admin, stack)
-        ready(Bound(data=data, admin=admin))
-        await stop.wait()
-        house.feeds.drain()
-        stack.callback(sweeper.cancel)
-        stack.callback(house.feeds.close)
-        # The stack now unwinds: polls end, both ports finish what they serve, then sessions and state close.
+    store = await _open_store(config, stack)
+    connect_s, url = config.bridge.connect_timeout_s, URL(config.bridge.url)
+    relay_session = await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s))
+    bridge_session = await stack.enter_async_context(open_bridge_session(connect_timeout_s=connect_s))
+    house = _House(
+        loaded,
+        store=store,
+        bridge=HttpBridge(bridge_session, url, request_timeout_s=config.bridge.request_timeout_s),
+        relay=Relay(relay_session, url),
+        group=await stack.enter_async_context(asyncio.TaskGroup()),
+    )
+    await house.board.open(configured_flags(config))
+    data = await _listen(house.data_app(), config.listen.data, stack)
+    admin = await _listen(house.admin_app(tokens, stop), config.listen.admin, stack)
+    house.start_sweeping(stack)
+    ready(Bound(data=data, admin=admin))
+    await stop.wait()
+    house.feeds.drain()
+    stack.callback(house.feeds.close)
+    # The stack now unwinds: polls end, both ports finish what they serve, then sessions and state close.
 
 
 def configured_flags(config: Config) -> FlagSet:
@@ -135,8 +142,6 @@ def configured_flags(config: Config) -> FlagSet:
 
 
 def _tokens(config: Config) -> tuple[Token, ...]:
-    from pathlib import Path  # noqa: PLC0415
-
     return read_tokens(Path(config.admin.token_file)) if config.admin.token_file else ()
 
 
@@ -156,8 +161,9 @@ async def _listen(app: web.Application, address: Address, stack: AsyncExitStack)
         auto_decompress=False,
         access_log=None,
         shutdown_timeout=DRAIN_S,
-        max_line_size=MAX_HEAD_BYTES,
-        max_field_size=MAX_HEAD_BYTES,
+        max_line_size=MAX_HEAD_LINE_BYTES,
+        max_field_size=MAX_HEAD_LINE_BYTES,
+        max_headers=MAX_HEAD_FIELDS,
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -170,12 +176,7 @@ class _House:
     """The rooms of one running sidecar, connected."""
 
     def __init__(
-        self,
-        loaded: Loaded,
-        store: FlagStore,
-        bridge: HttpBridge,
-        relay: Relay,
-        group: asyncio.TaskGroup,
+        self, loaded: Loaded, *, store: FlagStore, bridge: Bridge, relay: Relay, group: asyncio.TaskGroup
     ) -> None:
         config = loaded.config
         self._loaded = loaded
@@ -191,14 +192,13 @@ class _House:
         )
         groups = {name: frozenset(members) for name, members in config.groups.items()}
         self.board = FlagBoard(store, self._clock, salt=config.flags.salt, groups=groups)
-        book, sequences = QuestionBook(redeliver_s=config.wait.redeliver_s), SequenceMap()
-        self._book = book
+        self._book, sequences = QuestionBook(redeliver_s=config.wait.redeliver_s), SequenceMap()
         parts = FeedParts(
             bridge=bridge,
-            book=book,
+            book=self._book,
             breaker=self._breaker,
             sequences=sequences,
-            names=AnswerNames(book, sequences, bridge, self._clock),
+            names=AnswerNames(self._book, sequences, bridge, self._clock),
             clock=self._clock,
             recorder=self._recorder,
             spawn=self._spawn,
@@ -221,12 +221,14 @@ class _House:
         )
 
     def _bind_gauges(self) -> None:
-        self._metrics.bind({
-            "elicitations_pending": self._book.open_count,
-            "parked_waits": lambda: self.feeds.parked,
-            "rollout_percentage": lambda: self._percentage(),
-            "flags_version": lambda: self.board.flags.version,
-        })
+        self._metrics.bind(
+            {
+                "elicitations_pending": self._book.open_count,
+                "parked_waits": lambda: self.feeds.parked,
+                "rollout_percentage": self._percentage,
+                "flags_version": lambda: self.board.flags.version,
+            }
+        )
         self._metrics.bind_labelled("breaker_state", self._breaker_states)
 
     def _percentage(self) -> float:
@@ -237,8 +239,15 @@ class _House:
         state = self._breaker.state(self._clock.now())
         return {known.value: float(known is state) for known in BreakerState}
 
-    async def sweep(self) -> None:
-        """Forget questions that are long over, for as long as the house stands."""
+    def _way(self) -> Way:
+        return self._breaker.way(self._clock.now())
+
+    def start_sweeping(self, stack: AsyncExitStack) -> None:
+        """Forget questions that are long over, every half minute until the stack unwinds."""
+        sweeper = self._group.create_task(self._sweep(), name="sweeper")
+        stack.callback(sweeper.cancel)
+
+    async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
             self._book.prune(now=self._clock.now(), wall=self._clock.wall())
@@ -276,5 +285,52 @@ class _House:
             )
         )
 
+    def admin_app(self, tokens: tuple[Token, ...], stop: asyncio.Event) -> web.Application:
+        """The application of the admin port; `stop` is what its shutdown door sets."""
+        config = self._loaded.config
+        return build_admin_app(
+            AdminParts(
+                board=self.board,
+                recorder=self._recorder,
+                clock=self._clock,
+                tokens=tokens,
+                allowed_hosts=self._allowed_hosts(config.listen.admin),
+                version=__version__,
+                health=self._health,
+                ready=self._ready,
+                metrics=self._metrics,
+                elicitation_metrics=self._recorder.snapshot,
+                agents=self._recorder.agents,
+                way=self._way,
+                clear_caches=self._clear_caches,
+                request_shutdown=stop.set,
+                config_dump=lambda: to_plain(config),
+            )
+        )
+
     def _allowed_hosts(self, address: Address) -> frozenset[str]:
         return frozenset({*self._loaded.config.listen.allowed_hosts, address.host})
+
+    def _health(self) -> dict[str, object]:
+        way = self._way()
+        reasons = [] if way is Way.OPEN else [f"elicitation way: {way.value}"]
+        if self.feeds.draining:
+            reasons.append("draining")
+        return {
+            "status": "degraded" if reasons else "healthy",
+            "service": "elicit-sidecar",
+            "version": __version__,
+            "reasons": reasons,
+            "bridge": self._loaded.config.bridge.url,
+            "parked_waits": self.feeds.parked,
+            "flags_version": self.board.flags.version,
+        }
+
+    def _ready(self) -> dict[str, object]:
+        return {"ready": not self.feeds.draining}
+
+    def _clear_caches(self) -> dict[str, int]:
+        """Forget what can be learned again; never a question, an answer or a cursor."""
+        cleared = {"breaker": int(self._way() is not Way.OPEN), "feeds": self.feeds.forget_idle()}
+        self._breaker.succeeded()
+        return cleared

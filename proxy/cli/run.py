@@ -22,13 +22,13 @@ USAGE_EXIT = 2
 
 
 @click.command("run")
-@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The TOML file; see config.example.toml.")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The TOML file.")
 @click.option("--listen", metavar="HOST:PORT", help="Data port (listen.data); port 0 takes a free one.")
 @click.option("--admin", metavar="HOST:PORT", help="Admin port (listen.admin).")
 @click.option("--bridge", metavar="URL", help="Where the Bridge is (bridge.url).")
 @click.option("--state", metavar="URL", help="Where state is kept (state.url).")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any other key. May be repeated.")
-def command(  # noqa: PLR0913  # one parameter per option
+def command(  # one parameter per option
     *,
     config: Path | None,
     listen: str | None,

@@ -1,11 +1,11 @@
 """Read what callers of the admin port send: JSON bodies, query values, version headers, all of them bounded."""
 
+import asyncio
 import re
 from typing import Final
 
 import orjson
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.core.errors import InvalidInput
 
@@ -15,22 +15,28 @@ MAX_BODY_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 32
 """Deepest nesting of a body. Source: ours; no document of this port nests deeper than 3."""
 
+BODY_WITHIN_S: Final = 10.0
+"""Seconds in which a body must have arrived. Source: ours; it has at most 256 KiB."""
+
 _WHOLE: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _ETAG: Final = re.compile(r'"([0-9]{1,18})"|([0-9]{1,18})', re.ASCII)
 
 
-async def read_object(request: web.Request) -> dict[str, object]:
+async def read_object(request: web.Request, *, within_s: float = BODY_WITHIN_S) -> dict[str, object]:
     """The body as a JSON object, whatever its Content-Type says (curl's `-d` calls it a form).
 
     Raises:
-        InvalidInput: not JSON, not an object, or nested too deeply.
+        InvalidInput: not JSON, not an object, nested too deeply, broken off, or not there after `within_s` seconds.
     """
     try:
-        body: object = orjson.loads(await request.read())
+        async with asyncio.timeout(within_s):
+            body: object = orjson.loads(await request.read())
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise InvalidInput(f"expected a JSON object as body: {error}") from error
-    except (web.RequestPayloadError, HttpProcessingError) as error:
+    except web.RequestPayloadError as error:
         raise InvalidInput("expected a complete body, got one that breaks off or cannot be decoded") from error
+    except TimeoutError as error:
+        raise InvalidInput(f"expected the whole body within {within_s:g} seconds") from error
     if not isinstance(body, dict):
         raise InvalidInput(f"expected a JSON object as body, got {type(body).__name__}")
     if not _is_shallow(body):

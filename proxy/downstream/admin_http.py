@@ -24,7 +24,7 @@ from proxy.core.routing import Way
 from proxy.downstream.admin_api import OPERATIONS, openapi_document
 from proxy.downstream.admin_auth import Caller, Gate, Need
 from proxy.downstream.admin_body import MAX_BODY_BYTES, read_if_match, read_limit, read_object
-from proxy.downstream.problem import error_boundary, http_problem
+from proxy.downstream.problem import as_sidecar_error, error_boundary, http_problem
 from proxy.downstream.served import served
 from proxy.flows.flags import FlagBoard
 from proxy.ports import Clock, Recorder
@@ -115,6 +115,9 @@ def _one_outcome(parts: AdminParts) -> Middleware:
             try:
                 response = await handler(request)
             except web.HTTPException as error:
+                ours = as_sidecar_error(request, error)
+                if ours is not None:
+                    raise ours from error
                 response = http_problem(request, error)
             draft.status = response.status
             draft.result = Result.REFUSED if 400 <= response.status < 500 else Result.ANSWERED
@@ -124,7 +127,7 @@ def _one_outcome(parts: AdminParts) -> Middleware:
 
 
 def _admission(gate: Gate) -> Middleware:
-    needs = {(operation.method, operation.path): operation.need for operation in OPERATIONS}
+    needs = {(operation.method, operation.document_path): operation.need for operation in OPERATIONS}
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -145,7 +148,7 @@ def _pattern(resource: web.AbstractResource | None) -> str:
 
 def _json(value: Mapping[str, object], *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     shown = {"Cache-Control": "no-store", **(headers or {})}
-    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json", headers=shown)
+    return web.Response(status=status, body=orjson.dumps(dict(value)), content_type="application/json", headers=shown)
 
 
 class AdminDoors:

@@ -46,18 +46,24 @@ def _dump(document: Mapping[str, object]) -> bytes:
     try:
         return orjson.dumps(document, default=repr)
     except TypeError:
-        # Texts that quote undecodable header bytes hold lone surrogates; they go out escaped.
-        return json.dumps(document, default=repr).encode()
+        # Texts that quote undecodable header bytes hold lone surrogates, which no JSON reader must accept.
+        return json.dumps(document, default=repr, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def as_sidecar_error(request: web.Request, error: web.HTTPException) -> SidecarError | None:
+    """Our own error for one that aiohttp itself raised, where we have one."""
+    if error.status == HTTPStatus.NOT_FOUND:
+        return NotFound(f"expected a path of this port, got {request.method} {request.rel_url.raw_path}")
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return BodyTooLarge(f"expected a body of at most {request.client_max_size} bytes; send less")
+    return None
 
 
 def http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
-    """The problem document of an error that aiohttp itself raised."""
-    if error.status == HTTPStatus.NOT_FOUND:
-        return problem_response(
-            NotFound(f"expected a path of this port, got {request.method} {request.rel_url.raw_path}")
-        )
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return problem_response(BodyTooLarge(f"expected a body of at most {request.client_max_size} bytes; send less"))
+    """The problem document of an error that aiohttp itself raised; a 405 keeps its Allow."""
+    ours = as_sidecar_error(request, error)
+    if ours is not None:
+        return problem_response(ours)
     headers = {"Allow": error.headers["Allow"]} if error.status == HTTPStatus.METHOD_NOT_ALLOWED else {}
     # Source: RFC 9457 section 4.2.1, about:blank for what the status alone says.
     document: dict[str, object] = {

@@ -67,14 +67,14 @@ class Feeds:
 
     def feed(self, agent_id: AgentId, credential: Secret) -> Feed:
         """The feed of one agent and token, made on first use."""
-        self._forget_idle()
+        self._forget_long_idle()
         mine = self._feeds.setdefault(agent_id, {})
         key = credential.fingerprint()
         if key not in mine:
             mine[key] = Feed(agent_id, credential, self.parts)
         return mine[key]
 
-    def _forget_idle(self) -> None:
+    def _forget_long_idle(self) -> None:
         """Forget feeds that have been idle; looks at the two least recently created agents, so it stays cheap."""
         now = self.parts.clock.now()
         for agent_id in [agent for agent, _ in zip(self._feeds, range(2), strict=False)]:
@@ -84,6 +84,13 @@ class Feeds:
                 mine[key].close()
             if kept:
                 self._feeds[agent_id] = kept  # moves to the end: the next call looks at others
+
+    def forget_idle(self) -> int:
+        """Forget every feed that nobody waits on now; how many there were. Their tokens are checked anew."""
+        idle = [feed for mine in self._feeds.values() for feed in mine.values() if not feed.waiters]
+        for feed in idle:
+            self._forget(feed)
+        return len(idle)
 
     def of(self, agent_id: str) -> Iterable[Feed]:
         """The feeds of one agent."""

@@ -101,8 +101,8 @@ def dump_line(event: object, **_: object) -> str:
     try:
         return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:
-        # Lone surrogates (undecodable header bytes) and integers beyond 64 bits.
-        return json.dumps(event, default=repr)
+        # Integers beyond 64 bits, and lone surrogates (undecodable header bytes), which readers of JSON may refuse.
+        return json.dumps(event, default=repr, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def escape_controls(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -171,19 +171,45 @@ fields = st.one_of(
     ),
     enums.map(lambda texts: {"type": "array", "items": {"anyOf": [_option(text) for text in texts]}}),
 )
-schemas = _object(
-    "object",
-    properties=st.dictionaries(st.sampled_from(NAMES), fields),
-    required=st.lists(st.sampled_from([*NAMES, "d"]), unique=True, max_size=2),
-    additionalProperties=st.booleans(),
-)
-values = st.none() | st.booleans() | words | numbers | st.lists(words | st.integers(0, 1), max_size=3)
-contents = st.dictionaries(st.sampled_from([*NAMES, "d"]), values) | values
 
 
-@settings(max_examples=400, deadline=None)
-@given(schemas, contents)
-def test_the_verdict_is_that_of_two_libraries(schema: dict[str, object], content: object) -> None:
+def _plausible(field: dict[str, object]) -> st.SearchStrategy[object]:
+    """Values that the field takes about every other time."""
+    return {
+        "string": words,
+        "number": numbers | st.floats(-4, 4),
+        "integer": st.integers(-3, 3) | numbers,
+        "boolean": st.booleans(),
+        "array": st.lists(words, max_size=3),
+    }[str(field["type"])]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[dict[str, object], object]:
+    """A form, and a content made for it with a spoiled value now and then."""
+    properties = draw(st.dictionaries(st.sampled_from(NAMES), fields, min_size=1))
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": draw(st.lists(st.sampled_from([*properties, "d"]), unique=True, max_size=2)),
+        "additionalProperties": draw(st.booleans()),
+    }
+    values = {name: _plausible(field) for name, field in properties.items()} | {"d": anything}
+    names = draw(st.lists(st.sampled_from(sorted(values)), unique=True, min_size=1))
+    content = draw(st.fixed_dictionaries({name: values[name] for name in names}))
+    spoil = draw(st.sampled_from([None, None, None, *names, "all"]))
+    if spoil == "all":
+        return schema, draw(anything)
+    return schema, content if spoil is None else {**content, spoil: draw(anything)}
+
+
+anything = st.none() | st.booleans() | words | numbers | st.lists(words | st.integers(0, 1), max_size=3)
+
+
+@settings(max_examples=500, deadline=None)
+@given(cases())
+def test_the_verdict_is_that_of_two_libraries(case: tuple[dict[str, object], object]) -> None:
+    schema, content = case
     verdict = _form(schema).check(content) is None
     assert verdict == jsonschema.Draft202012Validator(schema).is_valid(content)
     assert verdict == jsonschema_rs.Draft202012Validator(schema, offline=True).is_valid(content)

@@ -1,0 +1,85 @@
+"""How commands talk to the admin port of a running sidecar."""
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+import orjson
+
+from proxy.config.load import load_config
+from proxy.config.problems import ConfigError
+from proxy.config.tokens import Role, read_tokens
+from proxy.core.secret import Secret
+
+TIMEOUT_S: Final = 5.0
+"""Longest wait for an answer of the admin port. Source: ours; its doors answer in milliseconds."""
+
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
+
+
+def admin_options(function: Decorated) -> Decorated:
+    """The options by which a command finds the admin port and its token."""
+    for option in (
+        click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The sidecar's TOML file."),
+        click.option("--admin", metavar="HOST:PORT", help="Admin port; default: listen.admin of the configuration."),
+        click.option("--token-file", type=click.Path(dir_okay=False, path_type=Path), help="Lines `ROLE TOKEN`."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    ):
+        function = option(function)
+    return function
+
+
+class AdminClient:
+    """One running sidecar, from the command line."""
+
+    def __init__(self, config: Path | None, admin: str | None, token_file: Path | None) -> None:
+        try:
+            overrides = {} if admin is None else {"listen.admin": admin}
+            loaded = load_config(config, env=os.environ, overrides=overrides).config
+            named = token_file or (Path(loaded.admin.token_file) if loaded.admin.token_file else None)
+            self._token = _operator_token(named)
+        except ConfigError as error:
+            for problem in error.problems:
+                click.echo(str(problem), err=True)
+            sys.exit(2)
+        self._base = f"http://{loaded.listen.admin}"
+
+    def call(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, object]:
+        """Call one door; an error ends the command with exit code 1 and the door's own words."""
+        request = urllib.request.Request(self._base + path, method=method)  # noqa: S310  # the base is http by construction
+        if self._token is not None:
+            request.add_header("Authorization", f"Bearer {self._token.reveal()}")
+        data = None
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            data = orjson.dumps(body)
+        try:
+            with urllib.request.urlopen(request, data, timeout=TIMEOUT_S) as reply:  # noqa: S310  # as above
+                return _object(reply.read())
+        except urllib.error.HTTPError as error:
+            detail = _object(error.read()).get("detail", error.reason)
+            click.echo(f"{method} {path}: {error.code}: {detail}", err=True)
+        except OSError as error:
+            click.echo(f"no sidecar answers at {self._base}: {error}; is it running? see --admin", err=True)
+        sys.exit(1)
+
+
+def _operator_token(path: Path | None) -> Secret | None:
+    if path is None:
+        return None
+    tokens = read_tokens(path)
+    best = next((token for token in tokens if token.role is Role.OPERATOR), tokens[0] if tokens else None)
+    return best.secret if best else None
+
+
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {"items": value}
