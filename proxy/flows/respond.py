@@ -24,7 +24,7 @@ from proxy.core.errors import (
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import ElicitationOutcome
 from proxy.core.questions import Claim
-from proxy.core.schemas import check_content_bounds, compile_schema
+from proxy.core.schemas import compile_schema
 from proxy.core.secret import Secret
 from proxy.flows.feeds import Feeds
 
@@ -150,7 +150,6 @@ def _check(given: GivenAnswer, question: Elicitation) -> None:
     if given.answer.kind is not AnswerKind.ACCEPT:
         return
     content = given.answer.content or {}
-    check_content_bounds(content)
     mismatch = compile_schema(question.schema).check(content)
     if mismatch is not None:
         raise AnswerInvalid(f"{mismatch.path}: expected {mismatch.expected}, got {mismatch.got}", path=mismatch.path)

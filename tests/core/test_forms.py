@@ -206,7 +206,7 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, object], object]:
 anything = st.none() | st.booleans() | words | numbers | st.lists(words | st.integers(0, 1), max_size=3)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(cases())
 def test_the_verdict_is_that_of_two_libraries(case: tuple[dict[str, object], object]) -> None:
     schema, content = case
