@@ -26,22 +26,33 @@ async def read_object(request: web.Request, *, within_s: float = BODY_WITHIN_S) 
     """The body as a JSON object, whatever its Content-Type says (curl's `-d` calls it a form).
 
     Raises:
-        InvalidInput: not JSON, not an object, nested too deeply, broken off, or not there after `within_s` seconds.
+        InvalidInput: broken off, not there after `within_s` seconds, or nothing that `parse_object` reads.
     """
     try:
         async with asyncio.timeout(within_s):
-            body: object = orjson.loads(await request.read())
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise InvalidInput(f"expected a JSON object as body: {error}") from error
+            body = await request.read()
     except web.RequestPayloadError as error:
         raise InvalidInput("expected a complete body, got one that breaks off or cannot be decoded") from error
     except TimeoutError as error:
         raise InvalidInput(f"expected the whole body within {within_s:g} seconds") from error
-    if not isinstance(body, dict):
-        raise InvalidInput(f"expected a JSON object as body, got {type(body).__name__}")
-    if not _is_shallow(body):
+    return parse_object(body)
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """Read a JSON object of bounded depth.
+
+    Raises:
+        InvalidInput: not JSON, not an object, or nested too deeply.
+    """
+    try:
+        value: object = orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise InvalidInput(f"expected a JSON object as body: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInput(f"expected a JSON object as body, got {type(value).__name__}")
+    if not _is_shallow(value):
         raise InvalidInput(f"expected a body nested at most {MAX_DEPTH} deep")
-    return body
+    return value
 
 
 def _is_shallow(value: object) -> bool:

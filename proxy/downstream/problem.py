@@ -5,7 +5,6 @@ Nothing of an unforeseen error reaches the peer but that it happened; its traceb
 Source: RFC 9457 (problem details), RFC 9110 section 10.2.3 (Retry-After) and 11.6.1 (WWW-Authenticate).
 """
 
-import asyncio
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -104,7 +103,7 @@ def error_boundary(defect: Callable[[str, BaseException], None]) -> Middleware:
 
 def _instead(request: web.Request, response: web.Response) -> web.Response:
     """The reply in place of the door's own, if nothing of that was sent; a broken-off connection otherwise."""
-    if request.writer.output_size > 0 and isinstance(request.transport, asyncio.Transport):
+    if request.writer.output_size > 0 and request.transport is not None:
         # aiohttp finds the transport closed and sends nothing more.
         request.transport.abort()
     return response

@@ -8,7 +8,7 @@ the text may be written in another thread (`render`).
 
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, assert_never
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +24,7 @@ from prometheus_client import (
 from prometheus_client import Metric as Family
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 from proxy.observe.catalogue import CATALOGUE, Kind, Metric
 
@@ -57,6 +58,20 @@ class _Counters:
         return child
 
 
+class _Process(Collector):
+    """The process metrics, opened with the first collection: the library's constructor reads a file."""
+
+    __slots__ = ("_opened",)
+
+    def __init__(self) -> None:
+        self._opened: ProcessCollector | None = None
+
+    def collect(self) -> Iterable[Family]:
+        if self._opened is None:
+            self._opened = ProcessCollector(registry=None)
+        return self._opened.collect()
+
+
 class _WithoutCreated:
     """The registry's families without the `_created` samples, which would double the text."""
 
@@ -85,7 +100,7 @@ class Metrics:
         self._labelled: dict[str, Callable[[], Mapping[str, float]]] = {}
         for metric in CATALOGUE:
             self._build(metric, version)
-        ProcessCollector(registry=self._registry)
+        self._registry.register(_Process())
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
@@ -101,6 +116,8 @@ class Metrics:
                 # The library appends `_info` to the name by itself.
                 info = Info(metric.full_name.removesuffix("_info"), metric.help, registry=self._registry)
                 info.info({"version": version, "python": platform.python_version()})
+            case unknown:
+                assert_never(unknown)
 
     def _build_gauge(self, metric: Metric) -> None:
         gauge = Gauge(metric.full_name, metric.help, tuple(metric.labels), registry=self._registry)

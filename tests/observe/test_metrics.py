@@ -1,5 +1,6 @@
 """The metric catalogue and its text."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 
@@ -171,3 +172,11 @@ def test_rendering_reads_no_live_state(metrics: Metrics) -> None:
     metrics.bind({"parked_waits": read})
     metrics.render("")
     assert reads == []
+
+
+async def test_building_and_reading_the_metrics_blocks_no_event_loop() -> None:
+    built = Metrics(version="0")
+    built.bind({"parked_waits": lambda: 1.0})
+    built.refresh()
+    text, _ = await asyncio.to_thread(built.render, "")
+    assert b"process_open_fds" in text
