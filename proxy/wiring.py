@@ -37,10 +37,11 @@ from proxy.flows.feed import FeedParts
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.naming import AnswerNames
+from proxy.flows.pause import Pause
 from proxy.flows.respond import Answers
 from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
-from proxy.ports import Alarm, Bridge, FlagStore
+from proxy.ports import Alarm, Bridge, Clock, FlagStore
 from proxy.stores.memory import MemoryFlagStore
 from proxy.stores.sqlite import SqliteFlagStore
 from proxy.stores.writer import SqliteWriter
@@ -83,8 +84,12 @@ class Bound:
     admin: Address
 
 
-async def keep_house(loaded: Loaded, *, ready: Callable[[Bound], None], stop: asyncio.Event) -> None:
+async def keep_house(
+    loaded: Loaded, *, ready: Callable[[Bound], None], stop: asyncio.Event, clock: Clock | None = None
+) -> None:
     """Run one sidecar until `stop` is set; `ready` is told the bound addresses.
+
+    `clock` is the event loop's unless somebody else keeps the time.
 
     Raises:
         ConfigError: the token file is not in order.
@@ -93,7 +98,7 @@ async def keep_house(loaded: Loaded, *, ready: Callable[[Bound], None], stop: as
     """
     try:
         async with AsyncExitStack() as stack:
-            await _keep(loaded, stack, ready, stop)
+            await _keep(loaded, stack, ready, stop, clock=clock or LoopClock())
     except ExceptionGroup as group:
         # A TaskGroup wraps even its own body's error; the start has exactly one.
         if len(group.exceptions) == 1:
@@ -101,7 +106,9 @@ async def keep_house(loaded: Loaded, *, ready: Callable[[Bound], None], stop: as
         raise
 
 
-async def _keep(loaded: Loaded, stack: AsyncExitStack, ready: Callable[[Bound], None], stop: asyncio.Event) -> None:
+async def _keep(
+    loaded: Loaded, stack: AsyncExitStack, ready: Callable[[Bound], None], stop: asyncio.Event, *, clock: Clock
+) -> None:
     config = loaded.config
     tokens = await asyncio.to_thread(_tokens, config)
     store = await _open_store(config, stack)
@@ -113,8 +120,11 @@ async def _keep(loaded: Loaded, stack: AsyncExitStack, ready: Callable[[Bound], 
         store=store,
         bridge=HttpBridge(bridge_session, url, request_timeout_s=config.bridge.request_timeout_s),
         relay=Relay(relay_session, url),
+        clock=clock,
         group=await stack.enter_async_context(asyncio.TaskGroup()),
     )
+    # Unwinds after both ports: a call that still comes in while they finish may begin a poll.
+    stack.callback(house.feeds.close)
     await house.board.open(configured_flags(config))
     data = await _listen(house.data_app(), config.listen.data, stack)
     admin = await _listen(house.admin_app(tokens, stop), config.listen.admin, stack)
@@ -122,8 +132,7 @@ async def _keep(loaded: Loaded, stack: AsyncExitStack, ready: Callable[[Bound], 
     ready(Bound(data=data, admin=admin))
     await stop.wait()
     house.feeds.drain()
-    stack.callback(house.feeds.close)
-    # The stack now unwinds: polls end, both ports finish what they serve, then sessions and state close.
+    # The stack now unwinds: both ports finish what they serve, polls end, then sessions and state close.
 
 
 def configured_flags(config: Config) -> FlagSet:
@@ -175,14 +184,21 @@ async def _listen(app: web.Application, address: Address, stack: AsyncExitStack)
 class _House:
     """The rooms of one running sidecar, connected."""
 
-    def __init__(
-        self, loaded: Loaded, *, store: FlagStore, bridge: Bridge, relay: Relay, group: asyncio.TaskGroup
+    def __init__(  # one keyword for each part that the house does not make itself
+        self,
+        loaded: Loaded,
+        *,
+        store: FlagStore,
+        bridge: Bridge,
+        relay: Relay,
+        clock: Clock,
+        group: asyncio.TaskGroup,
     ) -> None:
         config = loaded.config
         self._loaded = loaded
         self._relay = relay
         self._group = group
-        self._clock = LoopClock()
+        self._clock = clock
         self._metrics = Metrics(version=__version__)
         self._recorder = OutcomeRecorder(self._metrics, self._clock)
         self._breaker = Breaker(
@@ -248,8 +264,9 @@ class _House:
         stack.callback(sweeper.cancel)
 
     async def _sweep(self) -> None:
+        pause = Pause(self._clock)
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await pause.sleep(SWEEP_S)
             self._book.prune(now=self._clock.now(), wall=self._clock.wall())
 
     def data_app(self) -> web.Application:
@@ -301,6 +318,7 @@ class _House:
                 metrics=self._metrics,
                 elicitation_metrics=self._recorder.snapshot,
                 agents=self._recorder.agents,
+                exchanges=self._book,
                 way=self._way,
                 clear_caches=self._clear_caches,
                 request_shutdown=stop.set,
@@ -327,7 +345,8 @@ class _House:
         }
 
     def _ready(self) -> dict[str, object]:
-        return {"ready": not self.feeds.draining}
+        draining = self.feeds.draining
+        return {"ready": not draining, "reasons": ["draining"] if draining else []}
 
     def _clear_caches(self) -> dict[str, int]:
         """Forget what can be learned again; never a question, an answer or a cursor."""

@@ -1,5 +1,6 @@
 """How commands talk to the admin port of a running sidecar."""
 
+import http.client
 import os
 import sys
 import urllib.error
@@ -58,13 +59,19 @@ class AdminClient:
         if body is not None:
             request.add_header("Content-Type", "application/json")
             data = orjson.dumps(body)
+        # Never through a proxy of the environment: the token is for the sidecar alone.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with urllib.request.urlopen(request, data, timeout=TIMEOUT_S) as reply:  # noqa: S310  # as above
-                return _object(reply.read())
+            with opener.open(request, data, timeout=TIMEOUT_S) as reply:
+                told = _object(reply.read())
+            if told is not None:
+                return told
+            click.echo(f"{method} {path}: expected JSON from {self._base}, got something else; see --admin", err=True)
         except urllib.error.HTTPError as error:
-            detail = _object(error.read()).get("detail", error.reason)
+            with error:
+                detail = (_object(error.read()) or {}).get("detail", error.reason)
             click.echo(f"{method} {path}: {error.code}: {detail}", err=True)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             click.echo(f"no sidecar answers at {self._base}: {error}; is it running? see --admin", err=True)
         sys.exit(1)
 
@@ -77,9 +84,9 @@ def _operator_token(path: Path | None) -> Secret | None:
     return best.secret if best else None
 
 
-def _object(body: bytes) -> dict[str, object]:
+def _object(body: bytes) -> dict[str, object] | None:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {"items": value}
+        return None
+    return value if isinstance(value, dict) else None

@@ -42,13 +42,15 @@ def set_flags(
     Needs an operator token: --token-file, or admin.token_file of the configuration.
     """
     patch: dict[str, object] = dict(_parse_setting(setting) for setting in settings)
+    if reason:
+        patch["reason"] = reason
     try:
         parse_patch(patch)
     except InvalidFlags as error:
         click.echo(str(error), err=True)
         sys.exit(2)
     client = AdminClient(config, admin, token_file)
-    _print_flags(client.call("POST", "/feature_flags", {**patch, "reason": reason}), as_json=as_json)
+    _print_flags(client.call("POST", "/feature_flags", patch), as_json=as_json)
 
 
 @command.command("history")

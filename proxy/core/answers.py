@@ -1,6 +1,7 @@
 """The legacy way to answer: an event whose data names an elicitation, and the Bridge's own respond call.
 
-A body that names no elicitation is no answer and reads as None; the caller relays it.
+A body that names no elicitation is no answer and reads as None; the caller relays it. So does one that only looks
+like an answer: `in_reply_to` is a word of other conversations too, and an id that no elicitation can have names none.
 """
 
 from collections.abc import Mapping
@@ -9,11 +10,13 @@ from typing import Final
 
 import orjson
 
-from proxy.core.elicitation import Answer, AnswerKind
+from proxy.core.elicitation import Answer, AnswerKind, is_writable
 from proxy.core.errors import InvalidInput
-from proxy.core.ids import AgentId, parse_agent_id, parse_elicitation_id
+from proxy.core.ids import AgentId, ElicitationId, parse_agent_id, parse_elicitation_id
+from proxy.core.mismatch import describe
 
 _CONTROL_KEYS: Final = frozenset({"elicitation_id", "in_reply_to", "response_type"})
+"""What says which answer it is. Source: ARCHITECTURE.md 2.3."""
 _CONTENT_KEYS: Final = ("content", "data")
 _ADDRESS_KEYS: Final = ("to_agent", "target_agent", "target", "to")
 """Where a legacy send names its addressee. Source: ARCHITECTURE.md 2.4."""
@@ -21,7 +24,7 @@ _ADDRESS_KEYS: Final = ("to_agent", "target_agent", "target", "to")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenAnswer:
-    """An answer and the agent that claims to give it."""
+    """An answer and the agent that it says it comes from."""
 
     answer: Answer
     agent_id: AgentId
@@ -33,19 +36,43 @@ def parse_stored_answer(body: bytes) -> GivenAnswer | None:
     The content is `data.content` or `data.data` where that is an object, else every other key of `data`.
 
     Raises:
-        InvalidInput: it names an elicitation, but its `response_type` or agent cannot be read.
+        InvalidInput: it has an `elicitation_id`, but its `response_type`, content or agent cannot be read.
     """
     event = _json_object(body)
     data = event.get("data") if event else None
     if event is None or not isinstance(data, dict):
         return None
-    named = data.get("elicitation_id", data.get("in_reply_to"))
-    if not isinstance(named, str):
+    explicit, implicit = _id_of(data.get("elicitation_id")), _id_of(data.get("in_reply_to"))
+    if explicit is not None:
+        return _stored_answer(explicit, event, data)
+    if implicit is None:
         return None
+    try:
+        return _stored_answer(implicit, event, data)
+    except InvalidInput:  # another conversation's reply, which is the Bridge's business
+        return None
+
+
+def _id_of(value: object) -> ElicitationId | None:
+    try:
+        return parse_elicitation_id(value)
+    except InvalidInput:
+        return None
+
+
+def _stored_answer(
+    elicitation_id: ElicitationId, event: Mapping[str, object], data: Mapping[str, object]
+) -> GivenAnswer:
     kind = _kind(data.get("response_type", AnswerKind.ACCEPT.value))
-    content = _content(data) if kind is AnswerKind.ACCEPT else None
-    answer = Answer(elicitation_id=parse_elicitation_id(named), kind=kind, content=content)
+    content = _writable(_content(data)) if kind is AnswerKind.ACCEPT else None
+    answer = Answer(elicitation_id=elicitation_id, kind=kind, content=content)
     return GivenAnswer(answer=answer, agent_id=parse_agent_id(event.get("agent_id")))
+
+
+def _writable(content: Mapping[str, object]) -> Mapping[str, object]:
+    if not is_writable(content):
+        raise InvalidInput("expected an answer that is nested less deeply")
+    return content
 
 
 def _content(data: Mapping[str, object]) -> Mapping[str, object]:
@@ -60,25 +87,29 @@ def parse_respond(body: bytes) -> GivenAnswer | None:
     """Read `POST /elicitation/respond`; None when only the Bridge can say what is wrong with it.
 
     Raises:
-        InvalidInput: an unknown `response_type`, or an accept whose data is not an object.
+        InvalidInput: an unknown `response_type`, a responding agent without a name, or an accept whose data is no
+            object or nested too deeply.
     """
     call = _json_object(body)
-    if call is None or "elicitation_id" not in call or "responding_agent" not in call:
+    elicitation_id = _id_of(call.get("elicitation_id")) if call else None
+    if call is None or elicitation_id is None or "responding_agent" not in call:
         return None
     kind = _kind(call.get("response_type"))
-    content = call.get("data")
-    if content is not None and not isinstance(content, dict):
-        raise InvalidInput(f"data must be an object, got {type(content).__name__}")
-    answer = Answer(
-        elicitation_id=parse_elicitation_id(call["elicitation_id"]),
-        kind=kind,
-        content=(content or {}) if kind is AnswerKind.ACCEPT else None,
-    )
+    content = _accepted_data(call.get("data")) if kind is AnswerKind.ACCEPT else None
+    answer = Answer(elicitation_id=elicitation_id, kind=kind, content=content)
     return GivenAnswer(answer=answer, agent_id=parse_agent_id(call["responding_agent"]))
 
 
+def _accepted_data(data: object) -> Mapping[str, object]:
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise InvalidInput(f"data must be an object, got {describe(data)}")
+    return _writable(data)
+
+
 def addressee_of(body: bytes) -> str | None:
-    """The agent that a legacy send is addressed to, if it names one."""
+    """The agent that a legacy send is addressed to, if it names one; the first of the four names counts."""
     event = _json_object(body)
     data = event.get("data") if event else None
     if not isinstance(data, dict):
@@ -119,6 +150,6 @@ def _json_object(body: bytes) -> dict[str, object] | None:
 
 def _kind(value: object) -> AnswerKind:
     try:
-        return AnswerKind(str(value))
+        return AnswerKind(value if isinstance(value, str) else "")
     except ValueError as error:
-        raise InvalidInput(f"response_type must be accept, decline or cancel, got {value!r:.40}") from error
+        raise InvalidInput(f"response_type must be accept, decline or cancel, got {describe(value)}") from error

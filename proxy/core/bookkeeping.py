@@ -14,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from proxy.core.elicitation import RESPONSE_MESSAGE, Answer, AnswerKind
+from proxy.core.elicitation import RESPONSE_MESSAGE, Answer, AnswerKind, is_writable
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import Message
 
@@ -35,12 +35,13 @@ class NoteKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """One bookkeeping message of the Bridge; the answer fields are set for an answer only."""
+    """One bookkeeping message of the Bridge; all but `kind` is set for an answer only."""
 
     kind: NoteKind
     responding_agent: str = ""
     answer_kind: AnswerKind = AnswerKind.DECLINE
     content: Mapping[str, object] | None = None
+    """As the Bridge noted it; None where it is no object."""
 
     def as_answer(self, elicitation_id: ElicitationId) -> Answer:
         """The answer that this note reports, to the elicitation it belongs to."""
@@ -49,7 +50,10 @@ class Note:
 
 
 def read_note(message: Message) -> Note | None:
-    """Read a message as a note of the Bridge's elicitation manager; None for every other message."""
+    """Read a message as a note of the Bridge's elicitation manager; None for every other message.
+
+    An answer without a responder, or with a content that cannot be written again, is None too: better raw than lost.
+    """
     if message.event_type != "custom" or b'"elicitation_type"' not in message.data:
         return None
     try:
@@ -59,10 +63,11 @@ def read_note(message: Message) -> Note | None:
     if not isinstance(data, dict) or not isinstance(data.get(_TYPE_KEY), str):
         return None
     kind = _ANSWER_KINDS.get(data[_TYPE_KEY])
-    responder = data.get("responding_agent")
-    if kind is None or not isinstance(responder, str):
+    if kind is None:
         return Note(kind=NoteKind.OTHER)
-    content = data.get("response_data")
+    responder, content = data.get("responding_agent"), data.get("response_data")
+    if not isinstance(responder, str) or not is_writable(content):
+        return None
     return Note(
         kind=NoteKind.ANSWER,
         responding_agent=responder,
@@ -78,13 +83,12 @@ def is_for_others(note: Note, agent_id: AgentId) -> bool:
 
 def answer_item(note: Note, message: Message, elicitation_id: ElicitationId, *, sequence: int) -> bytes:
     """An answer as one item of the asker's legacy reply, at the place that the Bridge's own note had."""
-    item = orjson.loads(message.raw)
     return orjson.dumps(
         {
             "sequence": sequence,
             "event_type": RESPONSE_MESSAGE,
             "source_agent": note.responding_agent,
-            "timestamp": item.get("timestamp"),
+            "timestamp": message.timestamp or None,
             "data": {
                 "elicitation_id": elicitation_id,
                 "in_reply_to": elicitation_id,

@@ -24,11 +24,13 @@ class Cohort(StrEnum):
 def bucket_of(salt: str, agent_id: str) -> int:
     """The agent's sticky bucket, 0 to 99_999.
 
-    The upper 32 bits of XXH3-64 are scaled by multiplication, which is free of the bias of a remainder.
+    The upper 32 bits of XXH3-64 are scaled by multiplication: an even spread without the cost of a division. Every
+    text has a bucket: lone surrogates, which UTF-8 cannot hold, are hashed as the three bytes they would have.
 
     Source: XXH3 (xxHash specification 0.2); Lemire 2019, "Fast Random Integer Generation in an Interval", eq. 1.
     """
-    digest = xxhash.xxh3_64_intdigest(salt.encode() + b"\x00" + agent_id.encode())
+    hashed = f"{salt}\x00{agent_id}".encode("utf-8", "surrogatepass")
+    digest = xxhash.xxh3_64_intdigest(hashed)
     return ((digest >> 32) * BUCKETS) >> 32
 
 

@@ -1,10 +1,11 @@
 """One question and one answer: their shapes on the Bridge's wire and in the legacy reply.
 
 Everything read here comes from a peer and is narrowed once; beyond this file an elicitation is a typed value.
+Ids and the shape of a reply are the Bridge's, and a mistake there refuses the reply. Texts, schemas, deadlines and
+how many questions there are come from whoever asks: one asker's oddity must not take the other questions away.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import orjson
 
 from proxy.core.errors import BadBridgeReply, InvalidInput
 from proxy.core.ids import AgentId, ElicitationId, parse_agent_id, parse_elicitation_id
+from proxy.core.mismatch import describe
 
 REQUEST_MESSAGE: Final = "elicitation_request"
 """`event_type` of a question in a legacy reply. Source: ARCHITECTURE.md 2.2."""
@@ -23,7 +25,10 @@ RESPONSE_MESSAGE: Final = "elicitation_response"
 """`event_type` of an answer in a legacy reply. Source: PROTOCOL.md 4.2, A0 x B1."""
 
 MAX_PENDING: Final = 1000
-"""Most questions read from one reply of the Bridge. Source: ours."""
+"""Most questions read from one reply of the Bridge; it lists the rest again later. Source: ours."""
+
+LAST_STAMP_S: Final = 253_402_300_799.0
+"""Latest time a time stamp is written for, 9999-12-31T23:59:59Z. Source: RFC 3339 section 1 (four-digit years)."""
 
 
 class AnswerKind(StrEnum):
@@ -50,9 +55,11 @@ class Elicitation:
 
     elicitation_id: ElicitationId
     from_agent: str
+    """Who asks, as the Bridge says; empty where it does not."""
     to_agent: AgentId
     message: str
     schema: Mapping[str, object]
+    """What the answer must look like; not judged yet."""
     created_at: float
     expires_at: float
 
@@ -71,15 +78,35 @@ class Answer:
         return hashlib.sha256(canonical).digest()
 
 
+def is_writable(value: object) -> bool:
+    """Whether a value read from JSON can be written again as part of an item or a call.
+
+    The JSON library reads 1024 levels of nesting and writes 254, two of which are ours.
+    """
+    try:
+        orjson.dumps([[value]])
+    except orjson.JSONEncodeError:
+        return False
+    return True
+
+
 def _object(value: object, what: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise BadBridgeReply(f"expected {what} to be an object, got {type(value).__name__}")
     return value
 
 
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _schema(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
 def _time(value: object, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadBridgeReply(f"expected {what} in seconds since the epoch, got {type(value).__name__}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadBridgeReply(f"expected {what} in seconds since the epoch, got {describe(value)}")
     return float(value)
 
 
@@ -91,32 +118,32 @@ def _json(body: bytes, what: str) -> dict[str, object]:
 
 
 def parse_pending(body: bytes, to_agent: AgentId) -> tuple[Elicitation, ...]:
-    """Read the reply of `GET /elicitation/pending`. Source: BRIDGE.md 2.5.
+    """Read the reply of `GET /elicitation/pending`: 1000 questions at most. Source: BRIDGE.md 2.5.
+
+    A question whose schema is nested too deeply to be handed on is left out; it stays with the Bridge.
 
     Raises:
-        BadBridgeReply: not the promised shape, or more than 1000 questions.
+        BadBridgeReply: not the promised shape.
     """
     items = _json(body, "the pending reply").get("elicitations")
     if not isinstance(items, list):
         raise BadBridgeReply("expected a list `elicitations` in the pending reply")
-    if len(items) > MAX_PENDING:
-        raise BadBridgeReply(f"expected at most {MAX_PENDING} pending elicitations, got {len(items)}")
-    return tuple(_parse_question(_object(item, "a pending elicitation"), to_agent) for item in items)
+    objects = [_object(item, "a pending elicitation") for item in items[:MAX_PENDING]]
+    return tuple(_parse_question(item, to_agent) for item in objects if is_writable(item.get("schema")))
 
 
 def _parse_question(item: dict[str, object], to_agent: AgentId) -> Elicitation:
     expires_at = _time(item.get("expires_at"), "expires_at")
-    schema = item.get("schema")
     try:
         elicitation_id = parse_elicitation_id(item.get("id"))
     except InvalidInput as error:
         raise BadBridgeReply(f"pending elicitation: {error.detail}") from error
     return Elicitation(
         elicitation_id=elicitation_id,
-        from_agent=str(item.get("from_agent") or ""),
+        from_agent=_text(item.get("from_agent")),
         to_agent=to_agent,
-        message=str(item.get("message") or ""),
-        schema=schema if isinstance(schema, dict) else {},
+        message=_text(item.get("message")),
+        schema=_schema(item.get("schema")),
         # The fast manager of the real Bridge omits created_at (PROTOCOL.md 4.1).
         created_at=_time(item.get("created_at", expires_at), "created_at"),
         expires_at=expires_at,
@@ -131,13 +158,14 @@ def parse_created(request_body: bytes, reply_body: bytes, *, now: float) -> Elic
     try:
         asked = _json(request_body, "the create request")
         reply = _json(reply_body, "the create reply")
-        schema = asked.get("schema")
+        if not is_writable(asked.get("schema")):
+            return None
         return Elicitation(
             elicitation_id=parse_elicitation_id(reply.get("elicitation_id")),
-            from_agent=str(asked.get("from_agent") or ""),
+            from_agent=_text(asked.get("from_agent")),
             to_agent=parse_agent_id(asked.get("to_agent")),
-            message=str(asked.get("message") or ""),
-            schema=schema if isinstance(schema, dict) else {},
+            message=_text(asked.get("message")),
+            schema=_schema(asked.get("schema")),
             created_at=now,
             expires_at=_time(reply.get("expires_at"), "expires_at"),
         )
@@ -153,9 +181,9 @@ def parse_status(body: bytes) -> BridgeStatus:
     """
     status = _json(body, "the status reply").get("status")
     try:
-        return BridgeStatus(str(status))
+        return BridgeStatus(_text(status))
     except ValueError as error:
-        raise BadBridgeReply(f"expected a known elicitation status, got {status!r:.40}") from error
+        raise BadBridgeReply(f"expected a known elicitation status, got {describe(status)}") from error
 
 
 def respond_body(answer: Answer, responding_agent: AgentId) -> bytes:
@@ -177,6 +205,11 @@ def respond_body(answer: Answer, responding_agent: AgentId) -> bytes:
     return orjson.dumps(body)
 
 
+def _stamp(seconds: float) -> str:
+    """The time stamp of a time in seconds since the epoch, or the nearest one that can be written."""
+    return datetime.fromtimestamp(min(max(0.0, seconds), LAST_STAMP_S), UTC).isoformat()
+
+
 def question_item(elicitation: Elicitation, *, sequence: int) -> bytes:
     """A question as one item of a legacy reply.
 
@@ -188,7 +221,7 @@ def question_item(elicitation: Elicitation, *, sequence: int) -> bytes:
             "sequence": sequence,
             "event_type": REQUEST_MESSAGE,
             "source_agent": elicitation.from_agent,
-            "timestamp": datetime.fromtimestamp(elicitation.created_at, UTC).isoformat(),
+            "timestamp": _stamp(elicitation.created_at),
             "data": {
                 "elicitation_id": elicitation.elicitation_id,
                 "message": elicitation.message,

@@ -12,6 +12,9 @@ from typing import ClassVar
 PROBLEM_TYPE_BASE = "https://elicit-sidecar.dev/errors/"
 """Prefix of the `type` member of a problem document. Source: RFC 9457 section 3.1.1."""
 
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+"""Source: RFC 9457 section 6.1."""
+
 
 class Fault(StrEnum):
     """Whose mistake an error is."""
@@ -32,6 +35,8 @@ class SidecarError(Exception):
     status: ClassVar[int] = 500
     fault: ClassVar[Fault] = Fault.OURS
     retryable: ClassVar[bool] = False
+    media_type: ClassVar[str] = PROBLEM_MEDIA_TYPE
+    """Under which the document of this error is sent."""
 
     def __init__(self, detail: str, *, retry_after_s: float | None = None, **extra: object) -> None:
         super().__init__(detail)
@@ -128,6 +133,41 @@ class NotFound(AgentFault):
     code = "not_found"
     title = "Not found"
     status = 404
+
+
+class MethodNotAllowed(AgentFault):
+    """A path of the admin port, but not with this method; `allow` names the methods it takes."""
+
+    code = "method_not_allowed"
+    title = "Method not allowed"
+    status = 405
+
+    def __init__(self, detail: str, *, allow: str = "") -> None:
+        super().__init__(detail)
+        self.allow = allow
+
+
+class EvaluationRefused(AgentFault):
+    """A flag evaluation whose body cannot be read; its members `errorCode` and `errorDetails` are OpenFeature's.
+
+    Source: OFREP 0.3, evaluationFailure, which is sent as plain JSON.
+    """
+
+    code = "evaluation_refused"
+    title = "Flags not evaluated"
+    media_type = "application/json"
+
+
+class FlagNotFound(AgentFault):
+    """A flag evaluation that names no flag of ours; its members `key` and `errorCode` are OpenFeature's.
+
+    Source: OFREP 0.3, flagNotFound, which is sent as plain JSON.
+    """
+
+    code = "flag_not_found"
+    title = "Flag not found"
+    status = 404
+    media_type = "application/json"
 
 
 class FlagConflict(AgentFault):

@@ -6,13 +6,14 @@ with at most three decimals, because a bucket is a thousandth of a percent.
 """
 
 import difflib
-import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Final
 
 from proxy.core.errors import InvalidFlags
+from proxy.core.mismatch import describe
 
 MAX_LIST_ENTRIES: Final = 10_000
 """Most agents or groups in a whitelist or denylist. Source: ours; a patch must fit one admin request."""
@@ -24,6 +25,9 @@ MAX_REASON_CHARS: Final = 500
 """Longest reason of a change. Source: ours; it goes into the history and log lines."""
 
 MILLI: Final = 1000
+"""Buckets per percent. Source: ours, as `proxy.core.cohort.BUCKETS`."""
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,29 +106,29 @@ class FlagChange:
 
 def _parse_bool(key: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise InvalidFlags(f"{key}: expected true or false, got {_shown(value)}", key=key)
+        raise InvalidFlags(f"{key}: expected true or false, got {describe(value)}", key=key)
     return value
 
 
 def _parse_percentage(key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidFlags(f"{key}: expected a number from 0 to 100, got {_shown(value)}", key=key)
-    if not 0 <= value <= 100:
-        raise InvalidFlags(f"{key}: expected a number from 0 to 100, got {value}", key=key)
-    if abs(value * MILLI - round(value * MILLI)) > 1e-6:
+    # The comparison also refuses NaN, both infinities and whole numbers no float can hold.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise InvalidFlags(f"{key}: expected a number from 0 to 100, got {describe(value)}", key=key)
+    threshold = round(value * MILLI)
+    if abs(value * MILLI - threshold) > 1e-6:
         raise InvalidFlags(f"{key}: expected at most three decimals, got {value}", key=key)
-    return float(value)
+    return threshold / MILLI
 
 
 def _parse_names(key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
-        raise InvalidFlags(f"{key}: expected a list of agent or group names, got {_shown(value)}", key=key)
+        raise InvalidFlags(f"{key}: expected a list of agent or group names, got {describe(value)}", key=key)
     if len(value) > MAX_LIST_ENTRIES:
         raise InvalidFlags(f"{key}: expected at most {MAX_LIST_ENTRIES} names, got {len(value)}", key=key)
     for entry in value:
         if not 0 < len(entry) <= MAX_ENTRY_CHARS or not entry.isprintable():
             raise InvalidFlags(
-                f"{key}: expected names of 1 to {MAX_ENTRY_CHARS} printable characters, got {_shown(entry)}",
+                f"{key}: expected names of 1 to {MAX_ENTRY_CHARS} printable characters, got {describe(entry)}",
                 key=key,
             )
     return tuple(dict.fromkeys(value))
@@ -145,8 +149,17 @@ FLAG_PARSERS: Final[Mapping[str, Callable[[str, object], bool | float | tuple[st
 """Every flag that a patch may name, and how its value is read."""
 
 
-def _shown(value: object) -> str:
-    return repr(value)[:80]
+def _parse_reason(value: object) -> str:
+    # Lone surrogates are no text: neither the history nor a log line could be written with them.
+    if not isinstance(value, str) or len(value) > MAX_REASON_CHARS or _SURROGATE.search(value):
+        raise InvalidFlags(f"reason: expected text of at most {MAX_REASON_CHARS} characters", key="reason")
+    return value
+
+
+def _unknown(key: object) -> InvalidFlags:
+    near = difflib.get_close_matches(key[:MAX_ENTRY_CHARS], FLAG_PARSERS, n=1) if isinstance(key, str) else []
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return InvalidFlags(f"unknown flag {describe(key)}{hint}", key=key[:80] if isinstance(key, str) else describe(key))
 
 
 def parse_patch(body: object) -> Patch:
@@ -157,9 +170,7 @@ def parse_patch(body: object) -> Patch:
     """
     if not isinstance(body, dict):
         raise InvalidFlags(f"expected an object of flags, got {type(body).__name__}")
-    reason = body.get("reason", "")
-    if not isinstance(reason, str) or len(reason) > MAX_REASON_CHARS:
-        raise InvalidFlags(f"reason: expected text of at most {MAX_REASON_CHARS} characters", key="reason")
+    reason = _parse_reason(body.get("reason", ""))
     force = _parse_bool("force", body.get("force", False))
     changes: dict[str, bool | float | tuple[str, ...]] = {}
     for key, value in body.items():
@@ -167,9 +178,7 @@ def parse_patch(body: object) -> Patch:
             continue
         parser = FLAG_PARSERS.get(key)
         if parser is None:
-            near = difflib.get_close_matches(str(key), FLAG_PARSERS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise InvalidFlags(f"unknown flag {_shown(key)}{hint}", key=str(key)[:80])
+            raise _unknown(key)
         changes[key] = parser(key, value)
     if not changes:
         raise InvalidFlags(f"expected at least one of {', '.join(FLAG_PARSERS)}")

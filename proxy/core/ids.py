@@ -1,11 +1,14 @@
 """Validated names: what an agent, an elicitation and a sequence number may look like.
 
 Ids come from peers, so each `parse_` function bounds length and alphabet before anything is kept under them.
+Printable is what Python's `str.isprintable` says: no control and format characters, no lone surrogates, and no
+white space but the plain space.
 """
 
 from typing import Final, NewType
 
 from proxy.core.errors import InvalidInput
+from proxy.core.mismatch import describe
 
 AgentId = NewType("AgentId", str)
 """Name of an agent, as it appears in `agent_id`."""
@@ -26,36 +29,33 @@ MAX_SEQUENCE: Final = 2**63 - 1
 """Source: ours; the largest value SQLite stores as an integer."""
 
 
-def _is_printable(text: str) -> bool:
-    return all(char.isprintable() for char in text)
+def _bounded_name(value: object, what: str, max_chars: int) -> str:
+    expected = f"{what} must be text of 1 to {max_chars} printable characters"
+    if not isinstance(value, str):
+        raise InvalidInput(f"{expected}, got {describe(value)}")
+    if not 0 < len(value) <= max_chars:
+        raise InvalidInput(f"{expected}, got {len(value)}")
+    if not value.isprintable():
+        raise InvalidInput(f"{expected}, got {describe(value)}")
+    return value
 
 
 def parse_agent_id(value: object) -> AgentId:
     """Check one agent id; the empty id is refused, as nobody can be addressed by it.
 
     Raises:
-        InvalidInput: not text, empty, longer than 300 characters, or with control characters.
+        InvalidInput: not text, empty, longer than 300 characters, or with a character that is not printable.
     """
-    if not isinstance(value, str):
-        raise InvalidInput(f"agent_id must be text, got {type(value).__name__}")
-    if not value or len(value) > MAX_AGENT_ID_CHARS or not _is_printable(value):
-        raise InvalidInput(f"agent_id must have 1 to {MAX_AGENT_ID_CHARS} printable characters, got {len(value)}")
-    return AgentId(value)
+    return AgentId(_bounded_name(value, "agent_id", MAX_AGENT_ID_CHARS))
 
 
 def parse_elicitation_id(value: object) -> ElicitationId:
     """Check one elicitation id.
 
     Raises:
-        InvalidInput: not text, empty, longer than 200 characters, or with control characters.
+        InvalidInput: not text, empty, longer than 200 characters, or with a character that is not printable.
     """
-    if not isinstance(value, str):
-        raise InvalidInput(f"elicitation_id must be text, got {type(value).__name__}")
-    if not value or len(value) > MAX_ELICITATION_ID_CHARS or not _is_printable(value):
-        raise InvalidInput(
-            f"elicitation_id must have 1 to {MAX_ELICITATION_ID_CHARS} printable characters, got {len(value)}"
-        )
-    return ElicitationId(value)
+    return ElicitationId(_bounded_name(value, "elicitation_id", MAX_ELICITATION_ID_CHARS))
 
 
 def parse_sequence(value: object) -> Sequence:
@@ -64,8 +64,6 @@ def parse_sequence(value: object) -> Sequence:
     Raises:
         InvalidInput: not a whole number, a boolean, or out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidInput(f"sequence must be a whole number, got {type(value).__name__}")
-    if not 0 <= value <= MAX_SEQUENCE:
-        raise InvalidInput(f"sequence must be between 0 and {MAX_SEQUENCE}, got {value}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SEQUENCE:
+        raise InvalidInput(f"sequence must be a whole number from 0 to {MAX_SEQUENCE}, got {describe(value)}")
     return Sequence(value)

@@ -7,8 +7,8 @@ None and is relayed, so that the Bridge's own words reach the agent. Items stay 
 import re
 from collections.abc import Sequence as Series
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import UTC, datetime
+from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -53,10 +53,12 @@ class Message:
     data: bytes
     created_at: float | None
     """Wall clock in seconds, or None where the time stamp cannot be read."""
+    timestamp: str = ""
+    """The time stamp as it came."""
 
 
 class _WireItem(msgspec.Struct):
-    sequence: int
+    sequence: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)]
     event_type: str = ""
     source_agent: str | None = None
     timestamp: str = ""
@@ -69,6 +71,7 @@ class _WireReply(msgspec.Struct):
 
 _REPLY_DECODER: Final = msgspec.json.Decoder(_WireReply)
 _ITEM_DECODER: Final = msgspec.json.Decoder(_WireItem)
+_MEMBERS_DECODER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def parse_wait_query(query: str, *, default_timeout_s: int = 60) -> WaitAsk | None:
@@ -96,18 +99,19 @@ def parse_wait_reply(body: bytes) -> tuple[Message, ...]:
     """Read the reply of the Bridge's `GET /event/wait`, ascending by sequence.
 
     Raises:
-        BadBridgeReply: not the promised shape.
+        BadBridgeReply: not the promised shape, no UTF-8, or nested too deeply to be read.
     """
     try:
         reply = _REPLY_DECODER.decode(body)
         items = [_message(raw) for raw in reply.events]
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadBridgeReply(f"expected a wait reply with `events`: {error}") from error
     return tuple(sorted(items, key=lambda item: item.sequence))
 
 
 def _message(raw: msgspec.Raw) -> Message:
     item = _ITEM_DECODER.decode(raw)
+    _MEMBERS_DECODER.decode(raw)  # so that `renumbered` can read whatever is accepted here
     return Message(
         sequence=item.sequence,
         event_type=item.event_type,
@@ -115,23 +119,33 @@ def _message(raw: msgspec.Raw) -> Message:
         raw=bytes(raw),
         data=bytes(item.data),
         created_at=_epoch(item.timestamp),
+        timestamp=item.timestamp,
     )
 
 
 def _epoch(timestamp: str) -> float | None:
     try:
-        return datetime.fromisoformat(timestamp).timestamp()
-    except (ValueError, OverflowError):
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
         return None
+    # A stamp without a zone is in UTC, as all of the Bridge's are; the machine's own zone says nothing about it.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def renumbered(message: Message, sequence: int) -> bytes:
-    """The item's JSON under another sequence; the very bytes that came when it stays the same."""
+    """The item's JSON under another sequence; every other member keeps the very bytes that came.
+
+    Raises:
+        BadBridgeReply: nested too deeply to be read from here.
+    """
     if sequence == message.sequence:
         return message.raw
-    item = orjson.loads(message.raw)
-    item["sequence"] = sequence
-    return orjson.dumps(item)
+    try:
+        members = _MEMBERS_DECODER.decode(message.raw)
+    except RecursionError as error:  # the limit counts the callers too, so that `parse_wait_reply` may have got through
+        raise BadBridgeReply(f"expected a message that is nested less deeply: {error}") from error
+    members["sequence"] = msgspec.Raw(b"%d" % sequence)
+    return msgspec.json.encode(members)
 
 
 def write_reply(items: Series[bytes], *, waited_s: float) -> bytes:

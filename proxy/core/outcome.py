@@ -33,6 +33,8 @@ class Result(StrEnum):
     """The Bridge's own reply was passed on."""
     ANSWERED = "answered"
     """An answer was taken, or recognised as the same one again."""
+    SERVED = "served"
+    """An operator got what was asked for."""
     REFUSED = "refused"
     """We refused the call: the caller's mistake."""
     FAILED = "failed"

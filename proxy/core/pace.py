@@ -14,7 +14,9 @@ class Pace:
     """Allowance of one Bridge session; times are monotonic seconds."""
 
     per_minute: float
+    """Polls that the steady allowance grants in a minute; above 0."""
     burst: float
+    """Polls that may follow one another at `fast_s` when all is quiet; at least 1."""
     fast_s: float
     """Gap between polls while something is happening and the allowance lasts."""
     idle_s: float
@@ -33,16 +35,20 @@ class Pace:
         self._at = now
 
     def spend(self, now: float) -> None:
-        """One request went up; the allowance may run into debt, which the next gap pays back."""
+        """One request went up; the allowance may run into debt, which the next gap pays back.
+
+        The debt ends at one minute's allowance: the long polls of a busy log must not silence the polls for
+        questions for longer than that.
+        """
         self._refill(now)
-        self._tokens -= 1
+        self._tokens = max(self._tokens - 1, -self.per_minute)
 
     def stir(self, now: float) -> None:
         """Something happened (a wait arrived, a message, a question): poll fast for a while."""
         self._active_until = now + self.active_s
 
     def gap(self, now: float) -> float:
-        """Seconds to leave before the next poll."""
+        """Seconds to leave before the next poll: the wanted gap, or longer until there is allowance for it."""
         self._refill(now)
         wanted = self.fast_s if now < self._active_until else self.idle_s
         missing = max(0.0, 1 - self._tokens)

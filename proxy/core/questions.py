@@ -10,9 +10,10 @@ Bounds: a full book refuses new questions (the Bridge still holds them) and neve
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
-from proxy.core.elicitation import Answer, AnswerKind, Elicitation
+from proxy.core.elicitation import Answer, Elicitation
 from proxy.core.errors import AnswerConflict, AnswerForbidden, ElicitationExpired, ElicitationUnknown
 from proxy.core.ids import AgentId, ElicitationId
 
@@ -24,6 +25,9 @@ MAX_IN_ALL: Final = 50_000
 
 KEEP_ANSWERED_S: Final = 600.0
 """How long an answered question is remembered, so that a repeated answer is recognised. Source: ours."""
+
+NEVER: Final = float("-inf")
+"""When a question was offered that never was: long enough ago to be due. Source: ours."""
 
 
 class State(StrEnum):
@@ -46,16 +50,59 @@ class Claim(StrEnum):
     """The same answer was taken before: the same success, no second effect."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What is shown of a question to those who watch over it: neither what it asks nor what was answered."""
+
+    elicitation_id: ElicitationId
+    from_agent: str
+    to_agent: AgentId
+    state: State
+    created_at: float
+    expires_at: float
+    is_offered: bool
+    """A reply that carried it reached the agent, as far as is known."""
+
+    def as_json(self) -> dict[str, object]:
+        """This question as the admin port shows it; times in seconds since the epoch."""
+        return {
+            "id": self.elicitation_id,
+            "from": self.from_agent,
+            "to": self.to_agent,
+            "state": self.state,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "offered": self.is_offered,
+        }
+
+
 @dataclass(slots=True)
 class _Entry:
     elicitation: Elicitation
     state: State = State.NEW
-    offered_at: float = 0.0
-    kind: AnswerKind | None = None
+    offered_at: float = NEVER
+    """Monotonic time at which a reply last carried it."""
     digest: bytes = b""
+    """Of the answer that claims or settled it; empty where that answer did not pass here."""
     answered_at: float = 0.0
     passed_on: bool = False
-    """The asker's stream has shown this answer."""
+    """The asker has been shown this answer."""
+
+    def listed(self) -> Listed:
+        return Listed(
+            elicitation_id=self.elicitation.elicitation_id,
+            from_agent=self.elicitation.from_agent,
+            to_agent=self.elicitation.to_agent,
+            state=self.state,
+            created_at=self.elicitation.created_at,
+            expires_at=self.elicitation.expires_at,
+            is_offered=self.offered_at > NEVER,
+        )
+
+    def is_open(self, wall: float) -> bool:
+        if self.state in {State.NEW, State.OFFERED}:
+            return wall < self.elicitation.expires_at
+        return self.state is State.CLAIMED
 
 
 @dataclass(slots=True)
@@ -78,6 +125,17 @@ class QuestionBook:
         """The question of this id, if it is known."""
         entry = self._entries.get(elicitation_id)
         return entry.elicitation if entry else None
+
+    def listing(self, agent_id: AgentId | None = None, *, wall: float, limit: int) -> list[Listed]:
+        """Open questions, to one agent or to all, in the order they became known."""
+        entries = self._entries.values() if agent_id is None else self._of(agent_id)
+        found = (entry.listed() for entry in entries if entry.is_open(wall))
+        return list(islice(found, limit))
+
+    def listed(self, elicitation_id: ElicitationId) -> Listed | None:
+        """One question as `listing` shows it, also an expired or answered one that is still remembered."""
+        entry = self._entries.get(elicitation_id)
+        return entry.listed() if entry else None
 
     def add(self, elicitation: Elicitation) -> bool:
         """Note a question; False when it is known already or the book is full."""
@@ -122,7 +180,7 @@ class QuestionBook:
         for elicitation_id in elicitation_ids:
             entry = self._entries.get(elicitation_id)
             if entry and entry.state is State.OFFERED:
-                entry.state = State.NEW
+                entry.state, entry.offered_at = State.NEW, NEVER
 
     def absent_from(self, agent_id: AgentId, listed: Iterable[ElicitationId]) -> list[ElicitationId]:
         """Unanswered questions of the agent that the Bridge no longer lists as pending."""
@@ -166,18 +224,26 @@ class QuestionBook:
             raise ElicitationExpired(
                 f"elicitation {answer.elicitation_id} expired {late_s:.1f} s ago; ask its sender to ask again"
             )
-        entry.state, entry.kind, entry.digest = State.CLAIMED, answer.kind, answer.digest()
+        entry.state, entry.digest = State.CLAIMED, answer.digest()
         return Claim.SEND
 
     def settle(self, elicitation_id: ElicitationId, *, now: float) -> None:
         """The claimed answer reached the Bridge."""
-        entry = self._entries[elicitation_id]
-        entry.state, entry.answered_at = State.ANSWERED, now
+        entry = self._entries.get(elicitation_id)
+        if entry and entry.state is State.CLAIMED:
+            entry.state, entry.answered_at = State.ANSWERED, now
 
     def release(self, elicitation_id: ElicitationId) -> None:
-        """The claimed answer did not reach the Bridge: the question is open again, as if offered just now."""
-        entry = self._entries[elicitation_id]
-        entry.state, entry.kind, entry.digest = State.OFFERED, None, b""
+        """The claimed answer did not reach the Bridge: the question is open again, and due when it was due before.
+
+        A question that ended otherwise in the meantime stays over, and the answer that failed counts for nothing.
+        """
+        entry = self._entries.get(elicitation_id)
+        if entry is None:
+            return
+        entry.digest = b""
+        if entry.state is State.CLAIMED:
+            entry.state = State.OFFERED
 
     def asked_of(self, asker: str, addressee: str) -> list[Elicitation]:
         """Questions that `asker` put to `addressee` and whose answer the asker has not yet been shown."""

@@ -4,7 +4,7 @@ The rules stand in one fixed order and the first that holds wins; its name, the 
 into every outcome, log line and metric.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -71,9 +71,9 @@ class Membership:
     groups: frozenset[str] = frozenset()
     forced: Cohort | None = None
 
-    def is_listed(self, names: Iterable[str]) -> bool:
+    def is_listed(self, names: Collection[str]) -> bool:
         """Whether the agent, or a group it is in, is one of `names`."""
-        return any(name == self.agent_id or name in self.groups for name in names)
+        return any(name in names for name in (self.agent_id, *self.groups))
 
 
 def membership(
@@ -108,7 +108,7 @@ def decide(flags: FlagSet, member: Membership, way: Way) -> Decision:
     return Decision(route=route, reason=reason, cohort=cohort, bucket=member.bucket)
 
 
-def owner_of(method: str, path: str, wait_paths: Iterable[str]) -> Owner:
+def owner_of(method: str, path: str, wait_paths: Collection[str]) -> Owner:
     """Which door answers: `path` is the raw path without its query; anything unknown is relayed."""
     if method == "GET" and path in wait_paths:
         return Owner.WAIT

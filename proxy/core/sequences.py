@@ -2,7 +2,7 @@
 
 A Bridge that loses its log numbers from 1 again, so an agent's old cursor would hide everything new. This map
 keeps what agents see growing: an agent's number is the Bridge's number plus an offset, and each restart that
-renumbers raises the offset to the highest number ever shown. What an agent had not yet read of the old log is
+renumbers raises the offset to the highest number in use. What an agent had not yet read of the old log is
 gone with it; the map says how much, so that it is reported instead of hidden.
 
 Source: BRIDGE.md 2.2 (sequence restarts at 1); ARCHITECTURE.md 2.2 (Sequences).
@@ -15,8 +15,11 @@ LogMark = tuple[int, float | None]
 """Sequence and wall-clock time of the first message in the Bridge's log: the fingerprint of one log."""
 
 
-MAX_HELD: Final = 2**53 - 1
-"""Largest cursor believed. Source: RFC 8259 section 6 (integers that every JSON reader keeps exact)."""
+MAX_NUMBER: Final = 2**53 - 1
+"""Largest number reckoned with. Source: RFC 8259 section 6 (integers that every JSON reader keeps exact)."""
+
+MAX_HELD: Final = 2**52
+"""Largest cursor believed: it leaves as many exact numbers for messages to come. Source: ours."""
 
 
 @dataclass(slots=True)
@@ -26,8 +29,11 @@ class SequenceMap:
     offset: int = 0
     """Added to the Bridge's number to get the agent's."""
     highest: int = 0
-    """Highest agent-side number seen."""
+    """Highest agent-side number of a message read here."""
+    taken: int = 0
+    """Highest cursor that an agent came with."""
     mark: LogMark | None = None
+    """The present log's fingerprint, once known."""
 
     def to_bridge(self, since: int) -> int:
         """The Bridge's cursor for an agent's cursor; 0 when the agent stopped in a log that is gone."""
@@ -39,15 +45,16 @@ class SequenceMap:
 
     def saw(self, sequence: int) -> None:
         """A message of the present log was read, with the Bridge's number."""
-        self.highest = max(self.highest, sequence + self.offset)
+        self.highest = max(self.highest, min(sequence + self.offset, MAX_NUMBER))
 
     def held(self, since: int) -> None:
         """An agent came with this cursor: numbers below it are taken, even if we never saw them.
 
-        A number that no honest agent can have is ignored, so that one agent cannot spoil the numbering of all.
+        A cursor is only an agent's word. It is kept apart from what was read, counts when the log changes and not
+        before, and is ignored where no honest agent can be, so that one agent cannot spoil the numbering of all.
         """
         if since <= MAX_HELD:
-            self.highest = max(self.highest, since)
+            self.taken = max(self.taken, since)
 
     def recognise(self, mark: LogMark) -> bool:
         """Compare the log's first message with the one remembered; True when the log is another one."""
@@ -55,7 +62,7 @@ class SequenceMap:
             self.mark = mark
             return False
         self.mark = mark
-        self.offset = self.highest
+        self.offset = max(self.highest, self.taken)
         return True
 
     def unread(self, since: int) -> int:

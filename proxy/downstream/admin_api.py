@@ -1,12 +1,14 @@
 """The table of the admin port's operations, from which routes, rights and the OpenAPI document are made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
 from proxy.core.cohort import Cohort
 from proxy.core.errors import PROBLEM_TYPE_BASE
+from proxy.core.ofrep import ErrorCode
 from proxy.downstream.admin_auth import Need
 
 JSON: Final = "application/json"
@@ -28,6 +30,8 @@ class Operation:
     """Headers it heeds besides Authorization."""
     answer: str = JSON
     status: int = 200
+    also: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Further answers of its own: status to the name of their schema, if they have a body."""
 
     @property
     def document_path(self) -> str:
@@ -71,6 +75,25 @@ OPERATIONS: Final = (
         query=("limit",),
     ),
     Operation(
+        name="evaluate_flags",
+        method="POST",
+        path="/ofrep/v1/evaluate/flags",
+        need=Need.LOOK,
+        summary="Every flag for one agent (OpenFeature remote evaluation); 304 when If-None-Match is its ETag.",
+        body="Evaluation",
+        headers=("If-None-Match",),
+        also=MappingProxyType({304: "", 400: "EvaluationFailure"}),
+    ),
+    Operation(
+        name="evaluate_flag",
+        method="POST",
+        path="/ofrep/v1/evaluate/flags/{key:.+}",
+        need=Need.LOOK,
+        summary="One flag for one agent; besides the eight, `elicitation` tells whether it is in that cohort.",
+        body="Evaluation",
+        also=MappingProxyType({400: "EvaluationFailure", 404: "EvaluationFailure"}),
+    ),
+    Operation(
         name="clear_caches",
         method="POST",
         path="/cache/clear",
@@ -104,6 +127,20 @@ OPERATIONS: Final = (
         query=("limit",),
     ),
     _get("agent", "/agents/{agent_id:.+}", Need.LOOK, "Bucket, groups, cohort, route and reason of one agent now."),
+    Operation(
+        name="exchanges",
+        method="GET",
+        path="/exchanges",
+        need=Need.LOOK,
+        summary="Open questions, to one agent or to all, the oldest first; never what they ask.",
+        query=("agent_id", "limit"),
+    ),
+    _get(
+        "exchange",
+        "/exchanges/{elicitation_id:.+}",
+        Need.LOOK,
+        "One question, also when it is over and still remembered.",
+    ),
     _get("config_dump", "/config_dump", Need.LOOK, "The effective configuration, without secrets."),
     Operation(
         name="shutdown",
@@ -155,6 +192,26 @@ SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
             "required": ["agent_id"],
             "properties": {"agent_id": dict(_AGENT_ID)},
         },
+        "Evaluation": {
+            "type": "object",
+            "required": ["context"],
+            "properties": {
+                "context": {
+                    "type": "object",
+                    "required": ["targetingKey"],
+                    "properties": {"targetingKey": {**_AGENT_ID, "description": "The id of the agent."}},
+                },
+            },
+        },
+        "EvaluationFailure": {
+            "type": "object",
+            "required": ["errorCode"],
+            "properties": {
+                "key": {"type": "string"},
+                "errorCode": {"enum": [code.value for code in ErrorCode]},
+                "errorDetails": {"type": "string"},
+            },
+        },
         "Problem": {
             "type": "object",
             "required": ["type", "title", "status", "detail", "code", "retryable"],
@@ -169,7 +226,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         },
     }
 )
-"""The shapes of bodies and of the problem document. Source: RFC 9457 for the latter."""
+"""The shapes of bodies and of the problem document. Source: RFC 9457 for the latter, OFREP 0.3 for Evaluation."""
 
 
 def openapi_document(version: str) -> dict[str, object]:
@@ -194,7 +251,11 @@ def _described(operation: Operation) -> dict[str, object]:
         "operationId": operation.name,
         "summary": operation.summary,
         "security": [{"token": []}, {}] if operation.need in {Need.PROBE, Need.LOOK} else [{"token": []}],
-        "responses": {str(operation.status): success, "default": _problem()},
+        "responses": {
+            str(operation.status): success,
+            **{str(status): _answer(status, schema) for status, schema in operation.also.items()},
+            "default": _problem(),
+        },
     }
     parameters = [
         *(_parameter(name, "path", is_required=True) for name in _variables(operation)),
@@ -207,6 +268,13 @@ def _described(operation: Operation) -> dict[str, object]:
         schema = {"$ref": f"#/components/schemas/{operation.body}"}
         # A body that the query can replace is not required.
         described["requestBody"] = {"required": not operation.query, "content": {JSON: {"schema": schema}}}
+    return described
+
+
+def _answer(status: int, schema: str) -> dict[str, object]:
+    described: dict[str, object] = {"description": HTTPStatus(status).phrase}
+    if schema:
+        described["content"] = {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return described
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -24,6 +23,9 @@ from proxy.core.routing import Way
 from proxy.downstream.admin_api import OPERATIONS, openapi_document
 from proxy.downstream.admin_auth import Caller, Gate, Need
 from proxy.downstream.admin_body import MAX_BODY_BYTES, read_if_match, read_limit, read_object
+from proxy.downstream.admin_reply import json_reply
+from proxy.downstream.exchanges_http import ExchangeDoors, Exchanges
+from proxy.downstream.ofrep_http import OfrepDoors
 from proxy.downstream.problem import as_sidecar_error, error_boundary, http_problem
 from proxy.downstream.served import served
 from proxy.flows.flags import FlagBoard
@@ -84,6 +86,7 @@ class AdminParts:
     metrics: MetricsPage
     elicitation_metrics: Callable[[], Mapping[str, object]]
     agents: SeenAgents
+    exchanges: Exchanges
     way: Callable[[], Way]
     """Whether the elicitation way can serve now."""
     clear_caches: Callable[[], Mapping[str, int]]
@@ -100,12 +103,19 @@ def build_admin_app(parts: AdminParts) -> web.Application:
         middlewares=(error_boundary(parts.recorder.defect), _one_outcome(parts), _admission(gate)),
         client_max_size=MAX_BODY_BYTES,
     )
-    doors = AdminDoors(parts).by_name()
+    doors = _doors(parts)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, doors[operation.name])
         if operation.method == "GET":
             app.router.add_route("HEAD", operation.path, doors[operation.name])
     return app
+
+
+def _doors(parts: AdminParts) -> dict[str, Handler]:
+    """The doors under the names of the table; each is a method of one of the rooms."""
+    rooms = (AdminDoors(parts), OfrepDoors(parts.board), ExchangeDoors(parts.exchanges, parts.clock))
+    names = [operation.name for operation in OPERATIONS]
+    return {name: getattr(room, name) for room in rooms for name in names if hasattr(room, name)}
 
 
 def _one_outcome(parts: AdminParts) -> Middleware:
@@ -120,7 +130,7 @@ def _one_outcome(parts: AdminParts) -> Middleware:
                     raise ours from error
                 response = http_problem(request, error)
             draft.status = response.status
-            draft.result = Result.REFUSED if 400 <= response.status < 500 else Result.ANSWERED
+            draft.result = Result.REFUSED if 400 <= response.status < 500 else Result.SERVED
             return response
 
     return record
@@ -146,36 +156,27 @@ def _pattern(resource: web.AbstractResource | None) -> str:
     return "" if resource is None else resource.canonical
 
 
-def _json(value: Mapping[str, object], *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    shown = {"Cache-Control": "no-store", **(headers or {})}
-    return web.Response(status=status, body=orjson.dumps(dict(value)), content_type="application/json", headers=shown)
-
-
 class AdminDoors:
-    """One method per operation of the table."""
+    """One method per operation of the table, but for those of `ofrep_http.py` and `exchanges_http.py`."""
 
     __slots__ = ("_parts",)
 
     def __init__(self, parts: AdminParts) -> None:
         self._parts = parts
 
-    def by_name(self) -> dict[str, Handler]:
-        """The doors under the names of the table."""
-        return {operation.name: getattr(self, operation.name) for operation in OPERATIONS}
-
     async def health(self, _: web.Request) -> web.Response:
         """Health with reasons."""
         health = self._parts.health()
-        return _json(health, status=503 if health["status"] == "unhealthy" else 200)
+        return json_reply(health, status=503 if health["status"] == "unhealthy" else 200)
 
     async def livez(self, _: web.Request) -> web.Response:
         """Alive: the event loop runs."""
-        return _json({"alive": True})
+        return json_reply({"alive": True})
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Ready or not, with reasons."""
         ready = self._parts.ready()
-        return _json(ready, status=200 if ready["ready"] is True else 503)
+        return json_reply(ready, status=200 if ready["ready"] is True else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The metrics; the text is made in a thread, as it takes milliseconds."""
@@ -187,27 +188,27 @@ class AdminDoors:
     async def read_flags(self, _: web.Request) -> web.Response:
         """The flags and their version."""
         flags = self._parts.board.flags
-        return _json(flags.as_json(), headers={"ETag": f'"{flags.version}"'})
+        return json_reply(flags.as_json(), headers={"ETag": f'"{flags.version}"'})
 
     async def change_flags(self, request: web.Request) -> web.Response:
         """Apply a patch of flags."""
         author = request[_CALLER].author(request.headers.get("X-Author"))
         patch = parse_patch(await read_object(request))
         flags = await self._parts.board.change(patch, author=author, expected=read_if_match(request))
-        return _json(flags.as_json(), headers={"ETag": f'"{flags.version}"'})
+        return json_reply(flags.as_json(), headers={"ETag": f'"{flags.version}"'})
 
     async def flag_history(self, request: web.Request) -> web.Response:
         """The latest changes."""
         changes = await self._parts.board.history(read_limit(request, default=50, most=MAX_HISTORY))
-        return _json({"history": [change.as_json() for change in changes]})
+        return json_reply({"history": [change.as_json() for change in changes]})
 
     async def clear_caches(self, _: web.Request) -> web.Response:
         """Drop caches."""
-        return _json({"cleared": dict(self._parts.clear_caches())})
+        return json_reply({"cleared": dict(self._parts.clear_caches())})
 
     async def elicitation_metrics(self, _: web.Request) -> web.Response:
         """Quantiles, rates and counters."""
-        return _json(self._parts.elicitation_metrics())
+        return json_reply(self._parts.elicitation_metrics())
 
     async def force(self, request: web.Request) -> web.Response:
         """Force an agent to a cohort."""
@@ -218,38 +219,38 @@ class AdminDoors:
         agent_id = parse_agent_id(body.get("agent_id"))
         cohort = _parse_cohort(body.get("cohort", Cohort.ELICITATION))
         await self._parts.board.force(agent_id, cohort, ttl_s=_parse_ttl(body.get("ttl_s")))
-        return _json(self._where(agent_id))
+        return json_reply(self._where(agent_id))
 
     async def unforce(self, request: web.Request) -> web.Response:
         """Undo a forced cohort."""
         named = request.query.get("agent_id")
         agent_id = parse_agent_id((await read_object(request)).get("agent_id") if named is None else named)
         await self._parts.board.force(agent_id, None)
-        return _json(self._where(agent_id))
+        return json_reply(self._where(agent_id))
 
     async def agents(self, request: web.Request) -> web.Response:
         """Who called lately, and who is forced."""
         parts = self._parts
         latest = parts.agents.latest(read_limit(request, default=1_000, most=MAX_AGENTS_SHOWN))
         forced = [{"agent_id": agent_id, **_forced(kept)} for agent_id, kept in parts.board.forced().items()]
-        return _json({"count": len(parts.agents), "agents": list(latest), "forced": forced})
+        return json_reply({"count": len(parts.agents), "agents": list(latest), "forced": forced})
 
     async def agent(self, request: web.Request) -> web.Response:
         """One agent."""
-        return _json(self._where(parse_agent_id(request.match_info["agent_id"])))
+        return json_reply(self._where(parse_agent_id(request.match_info["agent_id"])))
 
     async def config_dump(self, _: web.Request) -> web.Response:
         """The effective configuration."""
-        return _json(self._parts.config_dump())
+        return json_reply(self._parts.config_dump())
 
     async def shutdown(self, _: web.Request) -> web.Response:
         """Begin to drain."""
         self._parts.request_shutdown()
-        return _json({"status": "draining"}, status=202)
+        return json_reply({"status": "draining"}, status=202)
 
     async def openapi(self, _: web.Request) -> web.Response:
         """The description of this port."""
-        return _json(openapi_document(self._parts.version))
+        return json_reply(openapi_document(self._parts.version))
 
     def _where(self, agent_id: AgentId) -> dict[str, object]:
         """Where an agent is and why; also of one that never called."""

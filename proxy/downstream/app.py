@@ -1,6 +1,9 @@
 """The data port: which door answers a request, and the checks that stand before all doors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from aiohttp import web
 
@@ -14,6 +17,16 @@ from proxy.downstream.relay import Relay, add_relay_route
 from proxy.downstream.served import served
 from proxy.downstream.wait_http import WaitDoor
 from proxy.ports import Clock, Recorder
+
+_DOORS: Final[Mapping[Owner, Door]] = MappingProxyType(
+    {
+        Owner.WAIT: Door.WAIT,
+        Owner.STORE: Door.STORE,
+        Owner.CREATE: Door.CREATE,
+        Owner.RESPOND: Door.RESPOND,
+        Owner.RELAY: Door.RELAY,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +47,12 @@ def build_data_app(parts: DataParts) -> web.Application:
     app = web.Application(middlewares=[error_boundary(parts.recorder.defect)])
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        _check_host(request, parts.allowed_hosts)
-        match owner_of(request.method, request.raw_path.partition("?")[0], parts.wait_paths):
+        owner = owner_of(request.method, request.raw_path.partition("?")[0], parts.wait_paths)
+        refusal = _foreign_name(request, parts.allowed_hosts)
+        if refusal is not None:
+            with served(request, _DOORS[owner], parts.recorder, parts.clock):
+                raise refusal
+        match owner:
             case Owner.WAIT:
                 return await parts.waits.serve(request)
             case Owner.STORE:
@@ -58,16 +75,17 @@ async def _relay(parts: DataParts, request: web.Request) -> web.StreamResponse:
         return response
 
 
-def _check_host(request: web.Request, allowed: frozenset[str]) -> None:
-    """Refuse a page of a foreign site that reached us through DNS rebinding.
+def _foreign_name(request: web.Request, allowed: frozenset[str]) -> HostRefused | None:
+    """The refusal of a page of a foreign site that reached us through DNS rebinding, or None.
 
     A request without Host (HTTP/1.0) comes from no browser and passes.
     """
     host = request.headers.get("Host")
     if host is not None and not is_allowed_host(host, allowed):
-        raise HostRefused(f"expected Host to name this sidecar, got {host[:80]!r}; see listen.allowed_hosts")
+        return HostRefused(f"expected Host to name this sidecar, got {host[:80]!r}; see listen.allowed_hosts")
     origin = request.headers.get("Origin")
     if origin is not None and not is_allowed_origin(origin, allowed):
-        raise HostRefused(f"expected Origin to be local, got {origin[:80]!r}; see listen.allowed_hosts")
+        return HostRefused(f"expected Origin to be local, got {origin[:80]!r}; see listen.allowed_hosts")
+    return None
 
 

@@ -6,6 +6,7 @@ A call is looked into only as far as it may concern a question; everything else 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import orjson
 from aiohttp import web
 
 from proxy.core.answers import (
@@ -23,8 +24,10 @@ from proxy.core.errors import (
     AnswerUndelivered,
     BridgeFault,
     ElicitationExpired,
+    InvalidInput,
     SidecarError,
 )
+from proxy.core.ids import ElicitationId
 from proxy.core.outcome import Door, ElicitationOutcome, Result
 from proxy.core.routing import Route, Way
 from proxy.core.secret import Secret
@@ -51,9 +54,12 @@ class ElicitationDoors:
     clock: Clock
 
     def _may_concern_us(self, request: web.Request) -> bool:
-        """Whether elicitation is in use at all, and the body short enough to be an answer or a question."""
+        """Whether elicitation is in use at all, and the body short enough to be an answer or a question.
+
+        A call without credential is the Bridge's to refuse.
+        """
         in_use = self.board.flags.elicitation_enabled or len(self.feeds.parts.book) or self.board.forced()
-        return bool(in_use) and is_readable(request)
+        return bool(in_use) and is_readable(request) and bool(request.headers.get("Authorization"))
 
     async def store(self, request: web.Request) -> web.StreamResponse:
         """An event to store: an answer to one of our questions, or a message to relay."""
@@ -61,7 +67,7 @@ class ElicitationDoors:
             if not self._may_concern_us(request):
                 return await self._relay(request, draft)
             body = await read_body(request)
-            given = parse_stored_answer(body) if any(name in body for name in _NAMES) else None
+            given = self._read(body, parse_stored_answer) if any(name in body for name in _NAMES) else None
             if given is None or not await self._is_ours(request, given):
                 return await self._relay(request, draft, body=body, on_taken=self._wake_addressee(body))
             await self._give(request, draft, given)
@@ -75,7 +81,7 @@ class ElicitationDoors:
             if not self._may_concern_us(request):
                 return await self._relay(request, draft)
             body = await read_body(request)
-            given = parse_respond(body)
+            given = self._read(body, parse_respond)
             if given is None or self._is_askers_cancel(given) or not await self._is_ours(request, given):
                 return await self._relay(request, draft, body=body)
             await self._give(request, draft, given)
@@ -94,6 +100,19 @@ class ElicitationDoors:
                     self.feeds.question_created(created)
 
             return await self._relay(request, draft, body=body, on_taken=note)
+
+    def _read(self, body: bytes, parse: Callable[[bytes], GivenAnswer | None]) -> GivenAnswer | None:
+        """The answer in a body, None when it holds none.
+
+        Raises:
+            InvalidInput: it names a question that we know, but cannot be read; with another name it is not ours to judge.
+        """
+        try:
+            return parse(body)
+        except InvalidInput:
+            if any(self.answers.knows(ElicitationId(name)) for name in _named_in(body)):
+                raise
+            return None
 
     def _wake_addressee(self, body: bytes) -> Callable[[bytes], None]:
         def wake(_reply: bytes) -> None:
@@ -116,20 +135,17 @@ class ElicitationDoors:
         """Whether the answer belongs to a question of the elicitation way; asks the Bridge if it must."""
         if self.answers.knows(given.answer.elicitation_id):
             return True
-        authorization = request.headers.get("Authorization", "")
-        decision = self.board.decide(given.agent_id, Way.OPEN)
-        if not authorization or decision.route is not Route.ELICITATION:
+        if self.board.decide(given.agent_id, Way.OPEN).route is not Route.ELICITATION:
             return False
         try:
-            return await self.answers.look_up(given, Secret(authorization))
+            return await self.answers.look_up(given, _credential(request))
         except BridgeFault:  # it cannot be told now: the legacy way is always right
             return False
 
     async def _give(self, request: web.Request, draft: Draft, given: GivenAnswer) -> None:
         draft.agent_id = given.agent_id
-        credential = Secret(request.headers.get("Authorization") or "none")
         try:
-            taken = await self.answers.give(given, credential)
+            taken = await self.answers.give(given, _credential(request))
         except SidecarError as error:
             draft.elicitations.append(_counted_as(error))
             raise
@@ -151,6 +167,17 @@ class ElicitationDoors:
         response = await self.relay.relay(request, body=body, on_reply=note if on_taken else None)
         draft.status = response.status
         return response
+
+
+def _credential(request: web.Request) -> Secret:
+    return Secret(request.headers["Authorization"])
+
+
+def _named_in(body: bytes) -> list[str]:
+    """Every elicitation that a JSON object may mean, at its top or in its `data`."""
+    call = orjson.loads(body)
+    places = [place for place in (call, call.get("data")) if isinstance(place, dict)]
+    return [place["elicitation_id"] for place in places if isinstance(place.get("elicitation_id"), str)]
 
 
 def _json(draft: Draft, body: bytes) -> web.Response:

@@ -16,10 +16,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from proxy.core.errors import BodyTooLarge, NotFound, OurFault, SidecarError
-
-PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
-"""Source: RFC 9457 section 6.1."""
+from proxy.core.errors import PROBLEM_MEDIA_TYPE, BodyTooLarge, MethodNotAllowed, NotFound, OurFault, SidecarError
 
 _GONE_STATUS: Final = 499
 """Never sent: what a call ends with whose peer has left. Source: the number nginx logs for it."""
@@ -34,11 +31,11 @@ def problem_response(error: SidecarError) -> web.Response:
         headers["Retry-After"] = str(max(0, math.ceil(error.retry_after_s)))
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers.update(_CHALLENGE)
-    return _reply(error.status, error.problem(), headers)
-
-
-def _reply(status: int, document: Mapping[str, object], headers: Mapping[str, str]) -> web.Response:
-    return web.Response(status=status, body=_dump(document), content_type=PROBLEM_CONTENT_TYPE, headers=headers)
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allow
+    return web.Response(
+        status=error.status, body=_dump(error.problem()), content_type=error.media_type, headers=headers
+    )
 
 
 def _dump(document: Mapping[str, object]) -> bytes:
@@ -55,15 +52,17 @@ def as_sidecar_error(request: web.Request, error: web.HTTPException) -> SidecarE
         return NotFound(f"expected a path of this port, got {request.method} {request.rel_url.raw_path}")
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return BodyTooLarge(f"expected a body of at most {request.client_max_size} bytes; send less")
+    if error.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        allow = error.headers["Allow"]
+        return MethodNotAllowed(f"expected one of {allow} on this path, got {request.method}", allow=allow)
     return None
 
 
 def http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
-    """The problem document of an error that aiohttp itself raised; a 405 keeps its Allow."""
+    """The problem document of an error that aiohttp itself raised."""
     ours = as_sidecar_error(request, error)
     if ours is not None:
         return problem_response(ours)
-    headers = {"Allow": error.headers["Allow"]} if error.status == HTTPStatus.METHOD_NOT_ALLOWED else {}
     # Source: RFC 9457 section 4.2.1, about:blank for what the status alone says.
     document: dict[str, object] = {
         "type": "about:blank",
@@ -73,7 +72,7 @@ def http_problem(request: web.Request, error: web.HTTPException) -> web.Response
         "code": error.reason.lower().replace(" ", "_"),
         "retryable": False,
     }
-    return _reply(error.status, document, headers)
+    return web.Response(status=error.status, body=_dump(document), content_type=PROBLEM_MEDIA_TYPE)
 
 
 def error_boundary(defect: Callable[[str, BaseException], None]) -> Middleware:

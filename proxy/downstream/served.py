@@ -4,15 +4,19 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from aiohttp import web
 
 from proxy.core.agent_kind import agent_kind
-from proxy.core.errors import Fault, SidecarError
+from proxy.core.errors import Fault, OurFault, SidecarError
 from proxy.core.outcome import Door, ElicitationOutcome, Outcome, Result
 from proxy.core.routing import Decision, Reason, Route
 from proxy.downstream.relay import RELAY_OUTCOME
 from proxy.ports import Clock, Recorder
+
+_LOST_WAYS: Final = frozenset({Reason.INCAPABLE, Reason.BREAKER_OPEN})
+"""Reasons for which a wait leaves the elicitation way before it has entered it."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class Draft:
         """Note which way the wait goes."""
         self.decision = decision
         self.route, self.reason = decision.route, decision.reason
+        if decision.reason in _LOST_WAYS:
+            self.fell_back = decision.reason
 
     def failed(self, error: SidecarError) -> None:
         """Note the error that the caller gets."""
@@ -58,8 +64,8 @@ def served(request: web.Request, door: Door, recorder: Recorder, clock: Clock) -
     except (asyncio.CancelledError, ConnectionResetError):
         draft.result, draft.status = Result.GONE, 0
         raise
-    except BaseException:
-        draft.result, draft.status = Result.FAILED, 500
+    except BaseException as error:
+        draft.failed(OurFault(f"unforeseen {type(error).__name__}"))
         raise
     finally:
         recorder.record(_outcome(request, draft, seconds=clock.now() - started_at))

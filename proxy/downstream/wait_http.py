@@ -78,7 +78,9 @@ class WaitDoor:
         self, request: web.Request, draft: Draft, ask: WaitAsk, decision: Decision, credential: Secret
     ) -> web.StreamResponse:
         if ask.hold_s == 0:
-            peeked = await serve_peek(self.feeds, ask, decision, credential)
+            # Only the elicitation way has something to add to a wait for which the Bridge looks nowhere.
+            is_ours = decision.route is Route.ELICITATION
+            peeked = await serve_peek(self.feeds, ask, decision, credential) if is_ours else None
             if peeked is None:
                 return await self._relay(request, draft)
             return await self._write(request, draft, peeked)
@@ -87,7 +89,7 @@ class WaitDoor:
 
     async def _write(self, request: web.Request, draft: Draft, result: WaitServed) -> web.StreamResponse:
         draft.route, draft.reason = result.exchange.route, result.exchange.reason
-        draft.fell_back = result.exchange.fell_back
+        draft.fell_back = result.exchange.fell_back or draft.fell_back
         draft.empty_wakes_saved = result.empty_wakes
         if result.error is not None:
             raise result.error

@@ -21,6 +21,10 @@ RENEW_S: Final = 60.0
 """Least seconds between two sessions opened for one token. Source: ours."""
 
 
+TOKEN_REFUSED: Final = frozenset({401, 403})
+"""What the Bridge answers to a token it does not accept. Source: BRIDGE.md 2.1."""
+
+
 class BridgeCredential:
     """One agent's token at the Bridge."""
 
@@ -31,6 +35,7 @@ class BridgeCredential:
         "_clock",
         "_disturbed",
         "_fingerprint",
+        "_is_known",
         "_renewed_at",
         "secret",
     )
@@ -42,7 +47,8 @@ class BridgeCredential:
         self._agent_id = agent_id
         self._bridge = bridge
         self._clock = clock
-        self._accepted_at: float | None = None
+        self._accepted_at = float("-inf")
+        self._is_known = False
         self._renewed_at = float("-inf")
         self._disturbed = False
 
@@ -53,19 +59,33 @@ class BridgeCredential:
     def accepted(self) -> None:
         """The Bridge has just served a call with it."""
         self._accepted_at = self._clock.now()
+        self._is_known = True
         self._disturbed = False
 
     def disturbed(self) -> None:
         """Contact broke: the Bridge may be another process when it comes back."""
         self._disturbed = True
 
+    def doubted(self) -> None:
+        """The Bridge has just refused a call with it: nothing kept here is handed out until it accepts one again."""
+        self._accepted_at = float("-inf")
+
+    def given_up(self) -> None:
+        """The Bridge's refusal stands and was passed on."""
+        self.doubted()
+        self._is_known = False
+
+    def is_known(self) -> bool:
+        """Whether the Bridge has accepted it, and no refusal stands since."""
+        return self._is_known
+
     def is_trusted(self) -> bool:
         """Whether the Bridge has accepted it within the last minute."""
-        return self._accepted_at is not None and self._clock.now() - self._accepted_at < TRUST_S
+        return self._clock.now() - self._accepted_at < TRUST_S
 
     async def renewed_after(self, refusal: BridgeRefused) -> bool:
         """Open a session in its place if the Bridge must have forgotten it; False when the refusal stands."""
-        forgotten = refusal.bridge_status in {401, 403} and self._disturbed and self._accepted_at is not None
+        forgotten = refusal.bridge_status in TOKEN_REFUSED and self._disturbed and self._is_known
         if not forgotten or self._clock.now() - self._renewed_at < RENEW_S:
             return False
         self._renewed_at = self._clock.now()

@@ -23,7 +23,8 @@ from proxy.core.questions import QuestionBook
 from proxy.core.routing import Reason, Way
 from proxy.core.secret import Secret
 from proxy.core.sequences import SequenceMap
-from proxy.flows.credential import BridgeCredential
+from proxy.flows.budget import Budget
+from proxy.flows.credential import TOKEN_REFUSED, BridgeCredential
 from proxy.flows.naming import AnswerNames
 from proxy.flows.pause import Pause
 from proxy.flows.waiter import Parcel, Waiter
@@ -62,12 +63,21 @@ class FeedParts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """What the last long poll brought after the last wait had ended: the next wait may want it."""
+class _Batch:
+    """What one long poll brought: every message after `since` up to the last one here, in the agent's numbers."""
 
     since: int
     offset: int
-    batch: list[Message]
+    """Of the numbering that `since` belongs to."""
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Barren:
+    """A stretch of the log without anything for this agent: whoever stands in it may begin at its end."""
+
+    since: int
+    upto: int
 
 
 class Feed:
@@ -79,26 +89,27 @@ class Feed:
         self.idle_since: float = parts.clock.now()
         self.access = BridgeCredential(agent_id, credential, parts.bridge, parts.clock)
         self._parts = parts
-        self._pace = parts.new_pace()
+        self._budget = Budget(parts.new_pace(), parts.clock)
         self._pause = Pause(parts.clock)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._scope: asyncio.Timeout | None = None
         self._polled_from = 0
-        self._kept: _Kept | None = None
+        self._kept: _Batch | None = None
+        self._barren = _Barren(0, 0)
+        self._offset = parts.sequences.offset
         self._unsure = True
         self._contact_at = float("-inf")
 
     def join(self, waiter: Waiter) -> None:
         """A wait begins."""
-        now = self._parts.clock.now()
         self.waiters.add(waiter)
-        self._parts.sequences.held(waiter.ask.since)
-        self._pace.stir(now)
-        self._unsure = self._unsure or now - self._contact_at > SURE_S
+        self._budget.stir()
+        self._unsure = self._unsure or self._parts.clock.now() - self._contact_at > SURE_S
+        if waiter.on_elicitation and self._barren.since <= waiter.scan < self._barren.upto:
+            waiter.scan = self._barren.upto
         kept, self._kept = self._kept, None
-        is_fresh = kept is not None and not self._unsure and kept.offset == self._parts.sequences.offset
-        if kept is not None and is_fresh and kept.since <= waiter.scan:
-            self._hand_out(kept.batch, [waiter])
+        if kept is not None and not self._unsure and kept.offset == self._parts.sequences.offset:
+            self._hand_out(kept)
         self._start("messages", self._carry_messages)
         if waiter.on_elicitation:
             self._start("questions", self._carry_questions)
@@ -121,20 +132,30 @@ class Feed:
         self._stop("messages")
 
     async def peek(self) -> bool:
-        """Ask for questions once, for a wait that will not wait; False when the Bridge did not serve it."""
+        """Ask for questions once, for a wait that will not wait; False when the Bridge did not serve it.
+
+        Where the last look was only a moment ago, or the allowance is used up, what is known has to do.
+        """
+        if self._budget.until_question():
+            return self.access.is_trusted()
+        if not self._parts.breaker.may_try(self._parts.clock.now()):
+            return False
         async with asyncio.timeout(PEEK_S):
             failed = await self._ask_once()
         return failed is None and self.access.is_trusted()
 
     def stir(self) -> None:
         """A question for this agent was noted: all its waits look."""
-        self._pace.stir(self._parts.clock.now())
+        self._budget.stir()
         self._post_all(Stirred())
 
     def look_again(self) -> None:
         """Messages for this agent were stored, or a lower cursor came: begin the long poll anew."""
-        if self._scope is not None and self.waiters:
-            self._scope.reschedule(asyncio.get_running_loop().time())
+        if self._scope is None or not self.waiters:
+            return
+        # Given up here, because a poll can be cut only once.
+        scope, self._scope = self._scope, None
+        scope.reschedule(asyncio.get_running_loop().time())
 
     def _start(self, name: str, loop: Callable[[], Coroutine[object, object, None]]) -> None:
         running = self._tasks.get(name)
@@ -167,13 +188,13 @@ class Feed:
     async def _carry_messages(self) -> None:
         retry_s = FIRST_RETRY_S
         while self.waiters:
+            await self._pause_messages(self._budget.until_message())
             try:
                 batch = await self._poll_messages()
             except TimeoutError:  # look_again() cut the poll short
                 continue
             except BridgeRefused as refusal:
-                if not await self.access.renewed_after(refusal):
-                    self._dismiss(_said(refusal))
+                await self._settle_refusal(refusal)
                 continue
             except BridgeFault:
                 self._unsure = True
@@ -183,63 +204,94 @@ class Feed:
                 continue
             retry_s = FIRST_RETRY_S
             self._met()
-            await self._parts.names.learn(self.agent_id, batch, self.access.secret)
-            self._deliver(list(batch))
+            if batch.messages:
+                await self._learn_names(batch)
+                self._deliver(batch)
 
-    async def _poll_messages(self) -> Sequence[Message]:
+    async def _settle_refusal(self, refusal: BridgeRefused) -> None:
+        """Go on with a new token where the Bridge has forgotten the old one; else its words belong to the agents."""
+        is_about_token = refusal.bridge_status in TOKEN_REFUSED
+        if is_about_token:
+            self.access.doubted()
+        if await self.access.renewed_after(refusal):
+            return
+        if is_about_token:
+            self.access.given_up()
+        self._dismiss(_said(refusal))
+
+    async def _poll_messages(self) -> _Batch:
         parts = self._parts
         async with asyncio.timeout(None) as scope:
             self._scope = scope
             try:
                 if self._unsure:
                     await self._recognise_log()
+                self._report_loss()
                 since = min((waiter.scan for waiter in self.waiters), default=self._polled_from)
-                self._polled_from = since
-                self._pace.spend(parts.clock.now())
-                return await parts.bridge.wait(
+                self._polled_from, offset = since, parts.sequences.offset
+                self._budget.spend()
+                found = await parts.bridge.wait(
                     self.agent_id, self.access.secret, since=parts.sequences.to_bridge(since), hold_s=parts.hold_s
                 )
             finally:
-                self._scope = None
+                if self._scope is scope:  # another poll may have begun while this one ended
+                    self._scope = None
+        # Where another feed has found the log to be a new one meanwhile, these were asked for by an old number.
+        is_current = offset == parts.sequences.offset
+        return _Batch(since=since, offset=offset, messages=tuple(found) if is_current else ())
 
     async def _recognise_log(self) -> None:
         """Compare the log's first message with the one known, as a restarted Bridge may number from 1 again."""
-        sequences = self._parts.sequences
-        self._pace.spend(self._parts.clock.now())
+        self._budget.spend()
         first = await self._parts.bridge.wait(self.agent_id, self.access.secret, since=0, hold_s=1)
-        if first and sequences.recognise((first[0].sequence, first[0].created_at)):
-            unread = max((sequences.unread(waiter.scan) for waiter in self.waiters), default=0)
-            if unread:
-                self._parts.recorder.lost_messages(self.agent_id, unread)
-        self._unsure = False
         self._met()
+        if first:
+            self._parts.sequences.recognise((first[0].sequence, first[0].created_at))
+        self._unsure = not first  # an empty log says nothing about the numbers to come
+
+    def _report_loss(self) -> None:
+        """Say what the waits of this agent can no longer read, once after each change of the log."""
+        sequences = self._parts.sequences
+        if self._offset == sequences.offset:
+            return
+        self._offset = sequences.offset
+        # An agent that begins at 0 asks for what there is, and gets all of it.
+        unread = max((sequences.unread(waiter.scan) for waiter in self.waiters if waiter.scan), default=0)
+        if unread:
+            self._parts.recorder.lost_messages(self.agent_id, unread)
 
     async def _pause_messages(self, seconds: float) -> None:
-        pause = Pause(self._parts.clock)
-        await pause.sleep(seconds)
+        if seconds:
+            await Pause(self._parts.clock).sleep(seconds)
 
     def _met(self) -> None:
-        """The Bridge has just accepted this feed's credential."""
+        """The Bridge has just accepted this feed's credential, so its waits' cursors may be believed."""
         was_trusted = self.access.is_trusted()
         self._contact_at = self._parts.clock.now()
         self.access.accepted()
+        for waiter in self.waiters:
+            self._parts.sequences.held(waiter.ask.since)
         if not was_trusted:
             self._post_all(Stirred())
 
-    def _deliver(self, batch: list[Message]) -> None:
-        if not batch:
-            return
-        self._pace.stir(self._parts.clock.now())
-        if not self.waiters:
-            self._kept = _Kept(since=self._polled_from, offset=self._parts.sequences.offset, batch=batch)
-            return
-        self._hand_out(batch, list(self.waiters))
+    async def _learn_names(self, batch: _Batch) -> None:
+        # Nobody on the legacy way reads a name; a batch that nobody waits for may be read on either way.
+        if not self.waiters or any(waiter.on_elicitation for waiter in self.waiters):
+            await self._parts.names.learn(self.agent_id, batch.messages, self.access.secret, spend=self._budget.spend)
 
-    def _hand_out(self, batch: list[Message], waiters: list[Waiter]) -> None:
+    def _deliver(self, batch: _Batch) -> None:
+        self._budget.stir()
+        if self.waiters:
+            self._hand_out(batch)
+        else:
+            self._kept = batch
+
+    def _hand_out(self, batch: _Batch) -> None:
+        """Give a batch to all waits that stand in it; one that joined with a lower cursor must not skip to its end."""
         sequences = self._parts.sequences
         raw: list[Parcel] = []
         translated: list[Parcel] = []
-        for message in batch:
+        for message in batch.messages:
             sequences.saw(message.sequence)
             number = sequences.to_agent(message.sequence)
             body = renumbered(message, number)
@@ -247,15 +299,26 @@ class Feed:
             told = self._parts.names.translate(self.agent_id, message, body, sequence=number)
             if told is not None:
                 translated.append(Parcel(sequence=number, body=told, created_at=message.created_at))
-        upto = sequences.to_agent(batch[-1].sequence)
-        for waiter in waiters:
-            waiter.take(translated if waiter.on_elicitation else raw, upto)
+        upto = sequences.to_agent(batch.messages[-1].sequence)
+        if not translated:
+            self._note_barren(batch.since, upto)
+        for waiter in self.waiters:
+            if waiter.scan >= batch.since:
+                waiter.take(translated if waiter.on_elicitation else raw, upto)
+
+    def _note_barren(self, since: int, upto: int) -> None:
+        known = self._barren
+        joins = known.since <= since <= known.upto
+        self._barren = _Barren(known.since, max(known.upto, upto)) if joins else _Barren(since, upto)
 
     # Questions
 
     async def _carry_questions(self) -> None:
         breaker, clock = self._parts.breaker, self._parts.clock
         while any(waiter.on_elicitation for waiter in self.waiters):
+            if gap_s := self._budget.until_question():
+                await self._pause.sleep(gap_s)
+                continue
             if not breaker.may_try(clock.now()):
                 way = breaker.way(clock.now())
                 self._post_all(WayFailed(Reason(way.value) if way is not Way.OPEN else Reason.BREAKER_OPEN))
@@ -264,17 +327,23 @@ class Feed:
             if failed is not None:
                 self._post_all(WayFailed(failed))
                 return
-            await self._pause.sleep(self._pace.gap(clock.now()))
 
     async def _ask_once(self) -> Reason | None:
         """One round of questions; the reason why the elicitation way is lost, or None."""
+        try:
+            return await self._ask()
+        finally:
+            self._budget.asked()
+
+    async def _ask(self) -> Reason | None:
         parts = self._parts
         listed_before = set(parts.book.absent_from(self.agent_id, ()))
-        self._pace.spend(parts.clock.now())
+        self._budget.spend()
         try:
             found = await parts.bridge.pending(self.agent_id, self.access.secret)
         except BridgeRefused as refusal:
-            if refusal.bridge_status in {401, 403}:  # the poll for messages renews the credential or passes it on
+            if refusal.bridge_status in TOKEN_REFUSED:  # the poll for messages renews the token or passes it on
+                self.access.doubted()
                 parts.breaker.abandoned()
                 return None
             if refusal.bridge_status in {404, 405}:
@@ -294,18 +363,17 @@ class Feed:
         for elicitation in found:
             if parts.book.add(elicitation):
                 parts.recorder.elicitation(ElicitationOutcome.SEEN, self.agent_id)
-                self.stir()
+                self._budget.stir()
+        if found:  # new ones, ones that are due again, and ones that another wait gave back
+            self._post_all(Stirred())
         listed = {elicitation.elicitation_id for elicitation in found}
         await self._check_vanished(sorted(listed_before - listed)[:MAX_CHECKS])
-        due = parts.book.next_due(self.agent_id)
-        if due is not None and due <= parts.clock.now():
-            self._post_all(Stirred())
         return None
 
     async def _check_vanished(self, vanished: Sequence[ElicitationId]) -> None:
         """Questions the Bridge no longer lists: forget those it says are over, keep what it cannot tell."""
         for elicitation_id in vanished:
-            self._pace.spend(self._parts.clock.now())
+            self._budget.spend()
             try:
                 status = await self._parts.bridge.status(elicitation_id, self.access.secret)
             except BridgeFault:

@@ -45,16 +45,28 @@ class Feeds:
             raise TooManyWaits(f"{self.parked} waits are parked, as many as wait.max_parked allows", retry_after_s=1)
         feed = self.feed(waiter.ask.agent_id, credential)
         self.parked += 1
-        feed.join(waiter)
         gone = True
         try:
+            feed.join(waiter)
             yield feed
             gone = False
         finally:
             self.parked -= 1
             feed.leave(waiter, gone=gone)
-            if not feed.waiters and not feed.access.is_trusted():
-                self._forget(feed)
+            self._forget_stranger(feed)
+
+    @contextmanager
+    def visited(self, agent_id: AgentId, credential: Secret) -> Iterator[Feed]:
+        """The feed of one agent and token for a wait that does not stay."""
+        feed = self.feed(agent_id, credential)
+        try:
+            yield feed
+        finally:
+            self._forget_stranger(feed)
+
+    def _forget_stranger(self, feed: Feed) -> None:
+        if not feed.waiters and not feed.access.is_known():
+            self._forget(feed)
 
     def _forget(self, feed: Feed) -> None:
         """A token that the Bridge did not accept leaves nothing behind, so that guessing fills no memory."""
@@ -110,7 +122,12 @@ class Feeds:
 
     def take_back(self, elicitation_ids: Iterable[ElicitationId]) -> None:
         """A reply with these questions never reached its agent."""
-        self.parts.book.take_back(elicitation_ids)
+        ids = tuple(elicitation_ids)
+        self.parts.book.take_back(ids)
+        questions = [question for known in ids if (question := self.parts.book.get(known))]
+        for agent_id in {question.to_agent for question in questions}:
+            for feed in self.of(agent_id):
+                feed.stir()
 
     def reconsider(self) -> None:
         """The flags changed: waits whose agent now belongs to the legacy cohort go on the legacy way."""

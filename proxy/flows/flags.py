@@ -4,7 +4,9 @@ The board holds the one current set in memory: every call reads it there, so a c
 all later calls. A change is stored before it takes effect, and parked waits are told to look again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from proxy.core.cohort import Cohort
@@ -21,7 +23,7 @@ MAX_FORCED: Final = 10_000
 class FlagBoard:
     """The current flags and overrides of one sidecar."""
 
-    __slots__ = ("_clock", "_forced", "_groups", "_salt", "_store", "_watchers", "flags")
+    __slots__ = ("_clock", "_forced", "_groups", "_in_doubt", "_salt", "_store", "_turn", "_watchers", "flags")
 
     def __init__(self, store: FlagStore, clock: Clock, *, salt: str, groups: Mapping[str, frozenset[str]]) -> None:
         self.flags = FlagSet()
@@ -31,6 +33,8 @@ class FlagBoard:
         self._groups = groups
         self._forced: dict[AgentId, tuple[Cohort, float | None]] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._turn = asyncio.Lock()
+        self._in_doubt = False
 
     async def open(self, configured: FlagSet) -> bool:
         """Take the stored set up again, or the configured one at the first start; True when it was stored.
@@ -41,6 +45,22 @@ class FlagBoard:
         self.flags = stored or configured
         self._forced = await self._store.forced()
         return stored is not None
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        """One change after the other, each on top of what is really stored.
+
+        A caller that leaves midway, or a second sidecar on the same file, may have changed what is stored without
+        our knowing: then the next change reads it again first.
+        """
+        async with self._turn:
+            if self._in_doubt:
+                self.flags = await self._store.load() or self.flags
+                self._forced = await self._store.forced()
+                self._notify()
+            self._in_doubt = True
+            yield
+            self._in_doubt = False
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` after each change of flags or overrides."""
@@ -53,16 +73,17 @@ class FlagBoard:
             FlagConflict: the flags have another version by now.
             StateUnavailable: the change could not be stored; nothing has changed.
         """
-        before = self.flags
-        if expected is not None and expected != before.version and not patch.force:
-            raise FlagConflict(
-                f"expected version {expected}, the flags are at version {before.version}; read them and try again",
-                version=before.version,
-            )
-        after = before.patched(patch)
-        change = describe_change(before, after, at=self._clock.wall(), author=author, reason=patch.reason)
-        await self._store.compare_and_set(after, change, expected=before.version)
-        self.flags = after
+        async with self._changing():
+            before = self.flags
+            if expected is not None and expected != before.version and not patch.force:
+                raise FlagConflict(
+                    f"expected version {expected}, the flags are at version {before.version}; read them and try again",
+                    version=before.version,
+                )
+            after = before.patched(patch)
+            change = describe_change(before, after, at=self._clock.wall(), author=author, reason=patch.reason)
+            await self._store.compare_and_set(after, change, expected=before.version)
+            self.flags = after
         self._notify()
         return after
 
@@ -76,15 +97,22 @@ class FlagBoard:
         Raises:
             InvalidFlags: 10,000 agents are forced already.
         """
-        if cohort is not None and agent_id not in self._forced and len(self._forced) >= MAX_FORCED:
-            raise InvalidFlags(f"expected at most {MAX_FORCED} forced agents; undo some first")
-        until = None if ttl_s is None else self._clock.wall() + ttl_s
-        await self._store.force(agent_id, cohort, until=until)
-        if cohort is None:
-            self._forced.pop(agent_id, None)
-        else:
-            self._forced[agent_id] = (cohort, until)
+        async with self._changing():
+            await self._drop_ended()
+            if cohort is not None and agent_id not in self._forced and len(self._forced) >= MAX_FORCED:
+                raise InvalidFlags(f"expected at most {MAX_FORCED} forced agents; undo some first")
+            until = None if ttl_s is None else self._clock.wall() + ttl_s
+            await self._store.force(agent_id, cohort, until=until)
+            if cohort is None:
+                self._forced.pop(agent_id, None)
+            else:
+                self._forced[agent_id] = (cohort, until)
         self._notify()
+
+    async def _drop_ended(self) -> None:
+        for ended in self._forced.keys() - self.forced().keys():
+            await self._store.force(ended, None, until=None)
+            del self._forced[ended]
 
     def forced(self) -> dict[AgentId, tuple[Cohort, float | None]]:
         """The overrides in force, with their ends (wall clock) where they have one."""

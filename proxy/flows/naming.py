@@ -1,15 +1,17 @@
 """Which question an answer in the Bridge's log belongs to, and what the asker reads in its place.
 
-The Bridge's note of an answer names the responder but not the elicitation. What this sidecar saw being asked or
-answered settles it; where several questions to the same agent are open, their states at the Bridge do. An answer
-that cannot be named is passed on as it is: better raw than lost.
+The Bridge's note of an answer names the responder but neither the elicitation nor its asker. An answer that went
+through this sidecar is known by its content. For the others the states of this asker's questions at the Bridge decide:
+just one of them must be over in the way the note says, and no second note of that responder may compete for it. An
+answer that cannot be named is passed on as it is: better raw than lost, and better raw than under the wrong name.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from proxy.core.bookkeeping import Note, NoteKind, answer_item, is_for_others, read_note
-from proxy.core.elicitation import BridgeStatus
+from proxy.core.elicitation import AnswerKind, BridgeStatus, Elicitation
 from proxy.core.errors import BridgeFault
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import Message
@@ -20,6 +22,16 @@ from proxy.ports import Bridge, Clock
 
 MAX_NAMED: Final = 10_000
 """Most answers whose question is remembered, so that a repeated reading gives the same item. Source: ours."""
+
+MAX_STATES: Final = 5
+"""Most states asked of the Bridge for one batch, as each is a call on the asker's token. Source: ours."""
+
+_ENDED: Final = {
+    AnswerKind.ACCEPT: BridgeStatus.ACCEPTED,
+    AnswerKind.DECLINE: BridgeStatus.DECLINED,
+    AnswerKind.CANCEL: BridgeStatus.CANCELLED,
+}
+"""State at the Bridge of a question whose answer is noted in this way. Source: BRIDGE.md 2.5."""
 
 
 class AnswerNames:
@@ -34,35 +46,53 @@ class AnswerNames:
         self._sequences = sequences
         self._named: dict[tuple[str, int], ElicitationId] = {}
 
-    async def learn(self, agent_id: AgentId, batch: Iterable[Message], credential: Secret) -> None:
-        """Match the answers in a batch to questions that this agent asked."""
+    async def learn(
+        self, agent_id: AgentId, batch: Iterable[Message], credential: Secret, *, spend: Callable[[], None]
+    ) -> None:
+        """Match the answers in a batch to questions that this agent asked; `spend` is called for each call upstream."""
+        unnamed: list[tuple[Message, Note]] = []
         for message in batch:
             note = read_note(message)
-            if note is None or is_for_others(note, agent_id):
+            if note is None or is_for_others(note, agent_id) or self._key(agent_id, message) in self._named:
                 continue
-            key = (agent_id, self._sequences.to_agent(message.sequence))
-            if key in self._named:
-                continue
-            named = await self._match(agent_id, note, credential)
-            if named is not None:
-                self._remember(key, named)
+            exact = self._book.answered_with(agent_id, note.responding_agent, note.as_answer(ElicitationId("")))
+            if exact is not None:
+                self._remember(self._key(agent_id, message), exact)
+            else:
+                unnamed.append((message, note))
+        await self._match_by_state(agent_id, unnamed, credential, spend)
 
-    async def _match(self, asker: AgentId, note: Note, credential: Secret) -> ElicitationId | None:
-        exact = self._book.answered_with(asker, note.responding_agent, note.as_answer(ElicitationId("")))
-        if exact is not None:
-            return exact
-        asked = self._book.asked_of(asker, note.responding_agent)
-        if len(asked) < 2:
-            return asked[0].elicitation_id if asked else None
-        over = []
+    def _key(self, agent_id: AgentId, message: Message) -> tuple[str, int]:
+        return agent_id, self._sequences.to_agent(message.sequence)
+
+    async def _match_by_state(
+        self, asker: AgentId, unnamed: list[tuple[Message, Note]], credential: Secret, spend: Callable[[], None]
+    ) -> None:
+        rivals = Counter((note.responding_agent, note.answer_kind) for _, note in unnamed)
+        left = MAX_STATES
+        for message, note in unnamed:
+            asked = self._book.asked_of(asker, note.responding_agent)
+            if rivals[note.responding_agent, note.answer_kind] > 1 or len(asked) > left:
+                continue
+            left -= len(asked)
+            ended = await self._ended(asked, note.answer_kind, credential, spend)
+            if len(ended) == 1:
+                self._remember(self._key(asker, message), ended[0])
+
+    async def _ended(
+        self, asked: Iterable[Elicitation], kind: AnswerKind, credential: Secret, spend: Callable[[], None]
+    ) -> list[ElicitationId]:
+        """Which of these questions ended at the Bridge in this way; none when it cannot tell of each."""
+        ended = []
         for question in asked:
+            spend()
             try:
                 status = await self._bridge.status(question.elicitation_id, credential)
             except BridgeFault:
-                return None
-            if status in {BridgeStatus.ACCEPTED, BridgeStatus.DECLINED, BridgeStatus.CANCELLED}:
-                over.append(question.elicitation_id)
-        return over[0] if len(over) == 1 else None
+                return []
+            if status is _ENDED[kind]:
+                ended.append(question.elicitation_id)
+        return ended
 
     def _remember(self, key: tuple[str, int], elicitation_id: ElicitationId) -> None:
         while len(self._named) >= MAX_NAMED:

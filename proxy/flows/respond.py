@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.core.answers import GivenAnswer
-from proxy.core.elicitation import AnswerKind, BridgeStatus, Elicitation
+from proxy.core.elicitation import Answer, AnswerKind, BridgeStatus, Elicitation
 from proxy.core.errors import (
+    AnswerConflict,
     AnswerInvalid,
     AnswerUndelivered,
     BridgeFault,
     BridgeRefused,
     ElicitationExpired,
     ElicitationUnknown,
+    SidecarError,
 )
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import ElicitationOutcome
@@ -41,6 +43,9 @@ _OUTCOME: Final = {
     AnswerKind.CANCEL: ElicitationOutcome.CANCELLED,
 }
 
+MAX_DOUBTFUL: Final = 10_000
+"""Most answers of unknown outcome that are remembered. Source: ours."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerTaken:
@@ -53,11 +58,12 @@ class AnswerTaken:
 class Answers:
     """Takes answers of this sidecar's agents."""
 
-    __slots__ = ("_feeds", "_in_flight")
+    __slots__ = ("_doubtful", "_feeds", "_in_flight")
 
     def __init__(self, feeds: Feeds) -> None:
         self._feeds = feeds
         self._in_flight: dict[ElicitationId, asyncio.Event] = {}
+        self._doubtful: dict[ElicitationId, bytes] = {}
 
     def knows(self, elicitation_id: ElicitationId) -> bool:
         """Whether the question is in the book."""
@@ -102,6 +108,7 @@ class Answers:
         finally:
             if landed:
                 parts.book.settle(answer.elicitation_id, now=parts.clock.now())
+                self._doubtful.pop(answer.elicitation_id, None)
             else:
                 parts.book.release(answer.elicitation_id)
             self._in_flight.pop(answer.elicitation_id).set()
@@ -111,31 +118,40 @@ class Answers:
     async def _send(self, given: GivenAnswer, credential: Secret) -> None:
         """One answer upstream; a second try only after the Bridge said that the first did not arrive."""
         secret = self._secret_for(given.agent_id, credential)
-        for attempt in (1, 2):
-            try:
-                await self._feeds.parts.bridge.respond(given.answer, given.agent_id, secret)
-            except BridgeFault as fault:
-                if await self._was_taken(given, secret, fault):
-                    return
-                if attempt == 2:
-                    raise _undelivered(given, fault) from fault
-            else:
-                return
+        if await self._failed(given, secret) is None:
+            return
+        fault = await self._failed(given, secret)
+        if fault is not None:
+            raise _undelivered(given, fault) from fault
 
-    async def _was_taken(self, given: GivenAnswer, secret: Secret, fault: BridgeFault) -> bool:
-        """Whether the Bridge has this answer after all; False when it is still pending and may be sent again."""
+    async def _failed(self, given: GivenAnswer, secret: Secret) -> BridgeFault | None:
+        """Send the answer; None when it stands, else the fault after which it may be sent again."""
+        suspect = self._suspect(given.answer)
         try:
-            status = await self._feeds.parts.bridge.status(given.answer.elicitation_id, secret)
+            await self._feeds.parts.bridge.respond(given.answer, given.agent_id, secret)
+        except BridgeFault as fault:
+            status = await self._status_after(given, secret, fault)
+            if status in _TAKEN[given.answer.kind] and suspect == given.answer.digest():
+                return None
+            if status is not BridgeStatus.PENDING:
+                raise _over(given, status, fault) from fault
+            del self._doubtful[given.answer.elicitation_id]
+            if isinstance(fault, BridgeRefused) and fault.bridge_status < 500:
+                raise _undelivered(given, fault) from fault
+            return fault
+        return None
+
+    def _suspect(self, answer: Answer) -> bytes:
+        """Digest of the answer that may have reached the Bridge already: an earlier one of unknown outcome, or this."""
+        while len(self._doubtful) >= MAX_DOUBTFUL:
+            del self._doubtful[next(iter(self._doubtful))]
+        return self._doubtful.setdefault(answer.elicitation_id, answer.digest())
+
+    async def _status_after(self, given: GivenAnswer, secret: Secret, fault: BridgeFault) -> BridgeStatus | None:
+        try:
+            return await self._feeds.parts.bridge.status(given.answer.elicitation_id, secret)
         except BridgeFault as unclear:
             raise _undelivered(given, fault) from unclear
-        if status in _TAKEN[given.answer.kind]:
-            return True
-        if status is BridgeStatus.EXPIRED:
-            raise ElicitationExpired(f"elicitation {given.answer.elicitation_id} expired at the Bridge") from fault
-        is_final = isinstance(fault, BridgeRefused) and fault.bridge_status < 500
-        if status is not BridgeStatus.PENDING or is_final:
-            raise _undelivered(given, fault) from fault
-        return False
 
     def _secret_for(self, agent_id: AgentId, credential: Secret) -> Secret:
         """The agent's token, or the one that took its place after a restart of the Bridge."""
@@ -153,6 +169,16 @@ def _check(given: GivenAnswer, question: Elicitation) -> None:
     mismatch = compile_schema(question.schema).check(content)
     if mismatch is not None:
         raise AnswerInvalid(f"{mismatch.path}: expected {mismatch.expected}, got {mismatch.got}", path=mismatch.path)
+
+
+def _over(given: GivenAnswer, status: BridgeStatus | None, fault: BridgeFault) -> SidecarError:
+    """The error of an answer whose question the Bridge has ended in another way."""
+    elicitation_id = given.answer.elicitation_id
+    if status is None:
+        return _undelivered(given, fault)
+    if status is BridgeStatus.EXPIRED:
+        return ElicitationExpired(f"elicitation {elicitation_id} expired at the Bridge")
+    return AnswerConflict(f"elicitation {elicitation_id} is {status.value} at the Bridge already, not by this answer")
 
 
 def _undelivered(given: GivenAnswer, fault: BridgeFault) -> AnswerUndelivered:

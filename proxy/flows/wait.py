@@ -7,7 +7,6 @@ from proxy.core.elicitation import question_item
 from proxy.core.errors import SidecarError
 from proxy.core.exchange import (
     BridgeSaid,
-    Draining,
     Event,
     Exchange,
     Fail,
@@ -61,8 +60,10 @@ async def serve_wait(
         may_fall_back=may_fall_back,
     )
     waiter = Waiter(ask, on_elicitation=decision.route is Route.ELICITATION)
+    if feeds.draining:  # a poll begun now would only hold up the end
+        return _served(exchange, ReplyTimeout(), waiter, waited_s=0.0)
     with feeds.joined(waiter, credential) as feed:
-        event: Event = Draining() if feeds.draining else Opened()
+        event: Event = Opened()
         while True:
             action = exchange.step(event)
             waiter.on_elicitation = exchange.route is Route.ELICITATION
@@ -77,13 +78,13 @@ async def serve_wait(
 
 async def serve_peek(feeds: Feeds, ask: WaitAsk, decision: Decision, credential: Secret) -> WaitServed | None:
     """Serve a wait of zero seconds: hand out open questions; None when there are none and the Bridge shall answer."""
-    feed = feeds.feed(ask.agent_id, credential)
-    try:
-        served = await feed.peek()
-    except TimeoutError:
-        served = False
     waiter = Waiter(ask, on_elicitation=True)
-    found = _look(feeds, feed, waiter) if served else NOTHING
+    with feeds.visited(ask.agent_id, credential) as feed:
+        try:
+            served = await feed.peek()
+        except TimeoutError:
+            served = False
+        found = _look(feeds, feed, waiter) if served else NOTHING
     if not found.items:
         return None
     exchange = Exchange(

@@ -12,6 +12,8 @@ from structlog.stdlib import BoundLogger
 from proxy.core.outcome import Door, Outcome, Result
 
 _READING: Final = frozenset({"GET", "HEAD"})
+_EVALUATING: Final = "/ofrep/"
+"""Begin of the paths whose POST only looks."""
 _WARNED: Final = frozenset({Result.REFUSED, Result.FAILED})
 
 
@@ -19,7 +21,8 @@ def level_of(outcome: Outcome) -> int:
     """Warning for refusals and failures, debug for what merely passes by (relayed calls, admin reads), else info."""
     if outcome.result in _WARNED:
         return logging.WARNING
-    if outcome.door is Door.RELAY or (outcome.door is Door.ADMIN and outcome.method in _READING):
+    is_reading = outcome.method in _READING or outcome.path.startswith(_EVALUATING)
+    if outcome.door is Door.RELAY or (outcome.door is Door.ADMIN and is_reading):
         return logging.DEBUG
     return logging.INFO
 

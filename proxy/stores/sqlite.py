@@ -72,11 +72,18 @@ class SqliteFlagStore:
         await self._writer.run(work)
 
     async def forced(self) -> dict[AgentId, tuple[Cohort, float | None]]:
-        """All stored overrides."""
+        """All stored overrides; see the port.
+
+        Raises:
+            StateUnavailable: what is stored names a cohort that there is not.
+        """
         rows = await self._writer.run(
             lambda connection: connection.execute("SELECT agent_id, cohort, until FROM forced").fetchall()
         )
-        return {AgentId(agent_id): (Cohort(cohort), until) for agent_id, cohort, until in rows}
+        try:
+            return {AgentId(agent_id): (Cohort(cohort), until) for agent_id, cohort, until in rows}
+        except ValueError as error:
+            raise StateUnavailable(f"the stored overrides cannot be read: {error}") from error
 
 
 def _read_flags(version: int, body: str) -> FlagSet:

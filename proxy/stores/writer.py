@@ -2,10 +2,12 @@
 
 Everything that touches the file runs on the thread in the order it was asked. Whatever waits in the queue is
 committed together (group commit), and a caller's result is handed back only after the commit, so what was
-acknowledged is on the disk (`synchronous=FULL`). A failing piece of work is undone alone, by its savepoint.
+acknowledged is on the disk (`synchronous=FULL`). A failing piece of work is undone alone, by its savepoint, and the
+thread outlives every one of them: it ends only with `close`.
 """
 
 import asyncio
+import contextlib
 import os
 import queue
 import sqlite3
@@ -14,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from proxy.core.errors import SidecarError, StateUnavailable
+from proxy.core.errors import StateUnavailable
 
 T = TypeVar("T")
 
@@ -44,11 +46,12 @@ class _Job:
         self.loop = loop
         self.future: asyncio.Future[object] = loop.create_future()
         self.result: object = None
-        self.error: SidecarError | None = None
+        self.error: Exception | None = None
 
     def hand_back(self) -> None:
         """Give result or error to the caller, on the caller's loop."""
-        self.loop.call_soon_threadsafe(self._resolve)
+        with contextlib.suppress(RuntimeError):  # that loop is closed, and with it the caller
+            self.loop.call_soon_threadsafe(self._resolve)
 
     def _resolve(self) -> None:
         if self.future.done():  # the caller has left
@@ -102,6 +105,7 @@ class SqliteWriter:
     def __init__(self, path: Path) -> None:
         self._connection = open_database(path)
         self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_QUEUED)
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="state-writer", daemon=True)
         self._thread.start()
 
@@ -109,8 +113,10 @@ class SqliteWriter:
         """Run `work` on the thread, inside the next commit; returns after the commit.
 
         Raises:
-            StateUnavailable: too much work waits, or SQLite refused it.
+            StateUnavailable: too much work waits, SQLite refused it, or the store is closed.
         """
+        if self._is_closed:
+            raise _closed()
         job = _Job(work, asyncio.get_running_loop())
         try:
             self._jobs.put_nowait(job)
@@ -120,9 +126,14 @@ class SqliteWriter:
 
     def close(self) -> None:
         """Finish what waits, then close the file. Blocks for as long as the last commit takes."""
+        self._is_closed = True
         self._jobs.put(None)
         self._thread.join()
         self._connection.close()
+        while not self._jobs.empty():  # came in while this began, behind the end
+            if (late := self._jobs.get()) is not None:
+                late.error = _closed()
+                late.hand_back()
 
     def _run(self) -> None:
         while (first := self._jobs.get()) is not None:
@@ -145,10 +156,10 @@ class SqliteWriter:
                 self._do(job)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # then the next BEGIN fails too, and says so
+                self._connection.rollback()
             for job in batch:
-                job.error = job.error or StateUnavailable(f"the state store refused to write: {error}")
+                job.error = job.error or _refused(error)
         for job in batch:
             job.hand_back()
 
@@ -156,7 +167,16 @@ class SqliteWriter:
         self._connection.execute("SAVEPOINT job")
         try:
             job.result = job.work(self._connection)
-        except SidecarError as error:
-            job.error = error
+        except Exception as error:  # noqa: BLE001  # boundary, see docs/decisions/0003-boundaries.md
+            job.error = _refused(error) if isinstance(error, sqlite3.Error) else error
+            # Where SQLite has given up the whole transaction this fails, and with it every job of the batch.
             self._connection.execute("ROLLBACK TO job")
         self._connection.execute("RELEASE job")
+
+
+def _refused(error: sqlite3.Error) -> StateUnavailable:
+    return StateUnavailable(f"the state store refused to write: {error}")
+
+
+def _closed() -> StateUnavailable:
+    return StateUnavailable("the state store is closed")

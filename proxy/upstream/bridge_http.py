@@ -4,6 +4,7 @@ Bodies are bounded, every call ends within its own time-out, and nothing is retr
 failure is the flows' business. Source: BRIDGE.md 2.
 """
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -24,6 +25,12 @@ MAX_REPLY_BYTES: Final = 16 * 1024 * 1024
 
 MIN_HOLD_S: Final = 1
 """The Bridge does not look into its log for a wait of 0 seconds. Source: BRIDGE.md 2.3."""
+
+_TOKEN: Final = re.compile(r"[!-~]{1,8000}", re.ASCII)
+"""Visible characters only, so that a token cannot end the header field. Source: RFC 9110 section 5.5; length ours."""
+
+_DOTS: Final = frozenset({".", ".."})
+"""Ids that no quoting keeps from walking the path, and no Bridge gives. Source: RFC 3986 sections 3.3 and 5.2.4."""
 
 
 class HttpBridge:
@@ -56,6 +63,8 @@ class HttpBridge:
 
     async def status(self, elicitation_id: ElicitationId, credential: Secret) -> BridgeStatus | None:
         """State of one elicitation; see the port."""
+        if elicitation_id in _DOTS:
+            return None
         try:
             # Quoted whole: an id that a peer chose must not walk to another path.
             url = self._url.with_path("/elicitation/status/" + quote(elicitation_id, safe=""), encoded=True)
@@ -74,6 +83,8 @@ class HttpBridge:
             token = orjson.loads(body)["session_token"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise BadBridgeReply("expected `session_token` in the session reply") from error
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            raise BadBridgeReply("expected `session_token` to be text that fits a header field")
         return Secret(f"Bearer {token}")
 
     async def _call(
@@ -84,7 +95,9 @@ class HttpBridge:
             headers["Authorization"] = credential.reveal()
         if body is not None:
             headers["Content-Type"] = "application/json"
-        timeout = aiohttp.ClientTimeout(total=timeout_s or self._request_timeout_s)
+        # A time-out of one call replaces the session's as a whole, and with it the bound on connecting.
+        connect_s = self._session.timeout.sock_connect
+        timeout = aiohttp.ClientTimeout(total=timeout_s or self._request_timeout_s, sock_connect=connect_s)
         async with (
             translated(url),
             self._session.request(

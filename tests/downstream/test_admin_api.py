@@ -20,9 +20,10 @@ def test_names_and_routes_of_operations_are_unique() -> None:
     assert len({(operation.method, operation.path) for operation in OPERATIONS}) == len(OPERATIONS)
 
 
-def test_every_change_needs_an_operator_and_every_look_is_a_get() -> None:
+def test_every_change_needs_an_operator_and_every_look_is_a_get_or_an_evaluation() -> None:
     for operation in OPERATIONS:
-        assert (operation.method == "GET") == (operation.need in {"probe", "look"})
+        only_looks = operation.method == "GET" or operation.path.startswith("/ofrep/")
+        assert only_looks == (operation.need in {"probe", "look"})
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
@@ -31,7 +32,7 @@ def test_each_operation_is_described(operation: Operation) -> None:
     assert isinstance(described, dict)
     assert described["operationId"] == operation.name
     assert described["summary"].endswith(".")
-    assert set(described["responses"]) == {str(operation.status), "default"}
+    assert set(described["responses"]) == {str(operation.status), *map(str, operation.also), "default"}
     named = {parameter["name"] for parameter in described.get("parameters", []) if parameter["in"] == "path"}
     assert named == set(re.findall(r"{(\w+)}", operation.document_path))
 

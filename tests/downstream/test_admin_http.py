@@ -1,6 +1,7 @@
 """The operators' doors over a real socket, with the real board, recorder and metrics behind them."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
@@ -257,11 +258,11 @@ async def test_a_shutdown_is_asked_for_once_by_an_operator(house: AdminHouse, cl
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 async def test_each_door_asks_for_the_rights_that_the_table_says(client: Client, operation: Operation) -> None:
-    path = operation.document_path.replace("{agent_id}", "ann")
+    path = re.sub(r"{\w+}", "ann", operation.document_path)
     bare = await client.request(operation.method, path)
     viewer = await client.request(operation.method, path, headers=VIEWER)
     assert (bare.status == 401) == (operation.need is not Need.PROBE)
-    assert (viewer.status == 403) == (operation.method != "GET")
+    assert (viewer.status == 403) == (operation.need in {Need.CHANGE, Need.CHANGE_HERE})
 
 
 async def test_without_a_token_file_loopback_looks_and_is_told_how_to_change(
@@ -292,6 +293,8 @@ async def test_what_is_not_there_is_a_404_and_a_wrong_method_a_405(client: Clien
     response = await client.put("/feature_flags", headers=OPERATOR)
     assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD,POST")
     assert response.content_type == PROBLEM
+    document = await response.json(content_type=PROBLEM)
+    assert (document["code"], "GET,HEAD,POST" in document["detail"]) == ("method_not_allowed", True)
 
 
 async def test_every_call_leaves_one_outcome(house: AdminHouse, client: Client) -> None:
@@ -301,10 +304,10 @@ async def test_every_call_leaves_one_outcome(house: AdminHouse, client: Client) 
     await client.put("/feature_flags", headers=VIEWER)
     shown = [(o.door, o.result, o.status, o.method, o.path, o.error_code) for o in house.recorder.outcomes]
     assert shown == [
-        ("http_admin", "answered", 200, "GET", "/feature_flags", ""),
+        ("http_admin", "served", 200, "GET", "/feature_flags", ""),
         ("http_admin", "refused", 403, "POST", "/feature_flags", "forbidden"),
         ("http_admin", "refused", 404, "GET", "/nowhere", "not_found"),
-        ("http_admin", "refused", 405, "PUT", "/feature_flags", ""),
+        ("http_admin", "refused", 405, "PUT", "/feature_flags", "method_not_allowed"),
     ]
 
 
@@ -316,7 +319,9 @@ async def test_a_defect_behind_a_door_is_a_500_without_internals(
     assert (status, document["code"]) == (500, "internal_error")
     assert "KeyError" not in str(document)
     assert house.recorder.snapshot()["defects"] == 1
-    assert [outcome.status for outcome in house.recorder.outcomes] == [500]
+    shown = [(outcome.status, outcome.error_code, outcome.fault) for outcome in house.recorder.outcomes]
+    assert shown == [(500, "internal_error", "ours")]
+    assert house.recorder.snapshot()["errors"] == {"internal_error": 1}
     assert any(record.exc_info or "exc_info" in record.msg for record in caplog.records)
 
 

@@ -27,6 +27,7 @@ LOG = logger("proxy.lines")
         (replace(WAIT, door=Door.RELAY, result=Result.FAILED), logging.WARNING),
         (replace(WAIT, door=Door.ADMIN, method="GET"), logging.DEBUG),
         (replace(WAIT, door=Door.ADMIN, method="POST"), logging.INFO),
+        (replace(WAIT, door=Door.ADMIN, method="POST", path="/ofrep/v1/evaluate/flags"), logging.DEBUG),
     ],
 )
 def test_refusals_and_failures_warn_and_what_passes_by_is_for_debugging(outcome: Outcome, level: int) -> None:

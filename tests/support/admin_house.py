@@ -8,6 +8,7 @@ from aiohttp.test_utils import TestClient
 
 from proxy.config.tokens import Role, Token
 from proxy.core.outcome import Outcome
+from proxy.core.questions import QuestionBook
 from proxy.core.routing import Way
 from proxy.core.secret import Secret
 from proxy.downstream.admin_http import AdminParts
@@ -64,6 +65,7 @@ class AdminHouse:
         self.board = FlagBoard(
             MemoryFlagStore(), self.clock, salt="s", groups={"pilots": frozenset({"ann"}), "all/of them": frozenset()}
         )
+        self.book = QuestionBook(redeliver_s=5.0)
         self.health: dict[str, object] = {"status": "healthy", "reasons": []}
         self.ready: dict[str, object] = {"ready": True, "reasons": []}
         self.shutdowns = 0
@@ -79,6 +81,7 @@ class AdminHouse:
             metrics=self.metrics,
             elicitation_metrics=self.recorder.snapshot,
             agents=self.recorder.agents,
+            exchanges=self.book,
             way=lambda: Way.OPEN,
             clear_caches=lambda: {"credentials": 3},
             request_shutdown=self._shutdown,

@@ -1,0 +1,53 @@
+"""The record of a served call: its words are labels that dashboards rely on."""
+
+import dataclasses
+
+import pytest
+
+from proxy.core.outcome import Door, ElicitationOutcome, Outcome, Result
+
+
+@pytest.mark.requirement("outcome.words")
+def test_the_words_of_an_outcome_are_the_ones_dashboards_know() -> None:
+    assert [door.value for door in Door] == [
+        "http_wait",
+        "http_store",
+        "http_create",
+        "http_respond",
+        "http_relay",
+        "http_admin",
+    ]
+    assert {result.value for result in Result} == {
+        "delivered",
+        "timed_out",
+        "relayed",
+        "answered",
+        "refused",
+        "failed",
+        "gone",
+    }
+    assert {outcome.value for outcome in ElicitationOutcome} == {
+        "seen",
+        "offered",
+        "accepted",
+        "declined",
+        "cancelled",
+        "duplicate",
+        "conflict",
+        "forbidden",
+        "invalid",
+        "expired",
+        "undelivered",
+    }
+
+
+def test_an_outcome_needs_door_result_and_duration_and_claims_nothing_else() -> None:
+    outcome = Outcome(door=Door.RELAY, result=Result.GONE, seconds=0.25)
+    claimed = {name: value for name, value in dataclasses.asdict(outcome).items() if value}
+    assert claimed == {"door": Door.RELAY, "result": Result.GONE, "seconds": 0.25}
+
+
+def test_an_outcome_cannot_be_changed_once_it_is_told() -> None:
+    outcome = Outcome(door=Door.WAIT, result=Result.DELIVERED, seconds=1.0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        outcome.items = 1  # type: ignore[misc]  # that it is refused is the point

@@ -1,0 +1,115 @@
+"""Numbers across restarts of the Bridge: what agents see only grows, and what is lost is counted."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.sequences import MAX_HELD, MAX_NUMBER, SequenceMap
+
+OLD, NEW = (1, 1000.0), (1, 2000.0)
+
+
+def _restarted(last: int = 21) -> SequenceMap:
+    sequences = SequenceMap()
+    sequences.recognise(OLD)
+    sequences.saw(last)
+    assert sequences.recognise(NEW)
+    return sequences
+
+
+def test_with_one_log_the_numbers_are_the_bridges_own() -> None:
+    sequences = SequenceMap()
+    sequences.saw(21)
+    assert (sequences.to_agent(22), sequences.to_bridge(21), sequences.highest) == (22, 21, 21)
+    assert sequences.unread(0) == 0
+
+
+@pytest.mark.requirement("sequences.restart")
+def test_the_first_mark_is_taken_and_the_same_mark_is_the_same_log() -> None:
+    sequences = SequenceMap()
+    assert not sequences.recognise(OLD)
+    sequences.saw(21)
+    assert not sequences.recognise(OLD)
+    assert sequences.offset == 0
+
+
+@pytest.mark.requirement("sequences.restart")
+@pytest.mark.parametrize("mark", [NEW, (2, 1000.0), (1, None)])
+def test_another_first_message_is_another_log_whose_numbers_go_on_above_the_old(mark: tuple[int, float | None]) -> None:
+    sequences = SequenceMap()
+    sequences.recognise(OLD)
+    sequences.saw(21)
+    assert sequences.recognise(mark)
+    assert not sequences.recognise(mark)
+    assert (sequences.to_agent(1), sequences.to_agent(2)) == (22, 23)
+
+
+@pytest.mark.requirement("sequences.restart")
+@pytest.mark.parametrize(("cursor", "since"), [(21, 0), (10, 0), (0, 0), (22, 1), (30, 9)])
+def test_an_old_cursor_reads_the_new_log_from_its_beginning(cursor: int, since: int) -> None:
+    assert _restarted(21).to_bridge(cursor) == since
+
+
+@pytest.mark.requirement("sequences.data_loss")
+@pytest.mark.parametrize(("cursor", "lost"), [(0, 21), (10, 11), (21, 0), (30, 0)])
+def test_what_an_agent_had_not_read_of_the_old_log_is_counted(cursor: int, lost: int) -> None:
+    assert _restarted(21).unread(cursor) == lost
+
+
+@pytest.mark.requirement("sequences.restart")
+def test_a_cursor_from_before_our_own_start_counts_when_the_log_changes() -> None:
+    sequences = SequenceMap()
+    sequences.recognise(OLD)
+    sequences.held(500)
+    sequences.saw(21)
+    assert sequences.recognise(NEW)
+    assert sequences.to_agent(1) == 501
+
+
+@pytest.mark.requirement("sequences.hostile_cursor")
+def test_a_cursor_is_only_a_word_and_does_not_raise_the_highest_number_read() -> None:
+    sequences = SequenceMap()
+    sequences.saw(21)
+    sequences.held(5_000)
+    assert sequences.highest == 21
+
+
+@pytest.mark.requirement("sequences.hostile_cursor")
+@pytest.mark.parametrize("cursor", [MAX_HELD + 1, MAX_NUMBER, 2**63 - 1])
+def test_a_cursor_that_no_honest_agent_can_have_is_ignored(cursor: int) -> None:
+    sequences = SequenceMap()
+    sequences.recognise(OLD)
+    sequences.held(cursor)
+    sequences.recognise(NEW)
+    assert sequences.offset == 0
+
+
+@pytest.mark.requirement("sequences.hostile_cursor")
+def test_even_the_largest_cursor_believed_leaves_exact_numbers_for_messages_to_come() -> None:
+    sequences = SequenceMap()
+    for restart in range(100):
+        sequences.recognise((1, float(restart)))
+        sequences.held(MAX_HELD)
+        sequences.saw(1_000_000)
+    assert sequences.to_agent(1_000_000) < MAX_NUMBER
+
+
+def test_a_number_beyond_what_every_reader_keeps_exact_is_not_reckoned_with() -> None:
+    sequences = SequenceMap()
+    sequences.saw(2**63 - 1)
+    assert sequences.highest == MAX_NUMBER
+
+
+@pytest.mark.requirement("sequences.restart")
+@given(logs=st.lists(st.integers(0, 1_000), min_size=1, max_size=10), cursor=st.integers(0, 20_000))
+def test_over_any_restarts_the_numbers_an_agent_sees_grow_strictly(logs: list[int], cursor: int) -> None:
+    sequences, shown = SequenceMap(), [0]
+    for number, length in enumerate(logs):
+        sequences.recognise((1, float(number)))
+        for sequence in range(1, length + 1):
+            sequences.saw(sequence)
+            shown.append(sequences.to_agent(sequence))
+            assert sequences.to_bridge(shown[-1]) == sequence
+    assert shown == sorted(set(shown))
+    assert sequences.highest == shown[-1]
+    assert sequences.to_agent(sequences.to_bridge(cursor)) >= cursor
