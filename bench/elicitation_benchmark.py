@@ -42,8 +42,8 @@ def _print_ratios(found: Mapping[Arm, Mapping[str, float | None]]) -> None:
     say("legacy / elicitation, how many times sooner the item is there")
     for arm, kept in found.items():
         say(f"  {TOPOLOGIES[arm]}:")
-        say(f"    from accepted: p50 {_times(kept['p50'])}, p99 {_times(kept['p99'])}")
-        say(f"    from sent:     p50 {_times(kept['p50_from_sent'])}, p99 {_times(kept['p99_from_sent'])}")
+        say(f"    from accepted:        p50 {_times(kept['p50'])}, p99 {_times(kept['p99'])}")
+        say(f"    from sent (stricter): p50 {_times(kept['p50_from_sent'])}, p99 {_times(kept['p99_from_sent'])}")
     say("elicitation / legacy, what it costs per delivered item")
     for arm, kept in found.items():
         say(

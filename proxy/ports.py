@@ -1,6 +1,6 @@
 """The sockets in the wall: everything the flows need from outside, in our own words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from proxy.core.cohort import Cohort
@@ -61,6 +61,18 @@ class Bridge(Protocol):
 
     async def open_session(self, agent_id: AgentId) -> Secret:
         """Open a Bridge session in the agent's name; the credential of the new session."""
+        ...
+
+
+class McpServer(Protocol):
+    """The MCP server upstream, for questions of our own."""
+
+    async def is_alive(self, headers: Mapping[str, str]) -> bool:
+        """Whether the server knows the session that these headers name.
+
+        Raises:
+            BridgeFault: the server could not be asked.
+        """
         ...
 
 

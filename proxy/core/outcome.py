@@ -19,6 +19,7 @@ class Door(StrEnum):
     CREATE = "http_create"
     RESPOND = "http_respond"
     RELAY = "http_relay"
+    MCP = "mcp_http"
     ADMIN = "http_admin"
 
 

@@ -15,11 +15,11 @@ def is_readable(request: web.Request) -> bool:
     return request.content_length is None or request.content_length <= MAX_LOOK_BYTES
 
 
-async def read_body(request: web.Request) -> bytes:
-    """The whole body.
+async def read_body(request: web.Request, *, limit: int = MAX_LOOK_BYTES) -> bytes:
+    """The whole body, of at most `limit` bytes.
 
     Raises:
-        BodyTooLarge: it came in chunks and grew beyond the bound.
+        BodyTooLarge: it came in chunks and grew beyond the limit.
         InvalidInput: its framing is broken.
     """
     # Source: RFC 9110 section 10.1.1: HTTP/1.0 knows no Expect.
@@ -31,8 +31,8 @@ async def read_body(request: web.Request) -> bytes:
     try:
         async for chunk in request.content.iter_any():
             body += chunk
-            if len(body) > MAX_LOOK_BYTES:
-                raise BodyTooLarge(f"expected a body of at most {MAX_LOOK_BYTES} bytes without a declared length")
+            if len(body) > limit:
+                raise BodyTooLarge(f"expected a body of at most {limit} bytes without a declared length")
     except (web.RequestPayloadError, ClientError) as error:
         raise InvalidInput(
             f"expected a complete request body, it is broken ({type(error).__name__}); send it again"

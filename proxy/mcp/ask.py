@@ -9,7 +9,6 @@ Source: PROTOCOL.md 1.1 to 1.5 and 3.5; MCP client, "Elicitation", of 2025-06-18
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from proxy.core.elicitation import AnswerKind
@@ -127,10 +126,10 @@ def word(
     params["message"] = question.message
     if isinstance(question, FormQuestion):
         worded = translate(question.schema, revision)
-        return Wording(MappingProxyType({**params, "requestedSchema": worded.schema}), worded)
+        return Wording({**params, "requestedSchema": worded.schema}, worded)
     if revision.sends_url_elicitation_id:
         params["elicitationId"] = question.elicitation_id
-    return Wording(MappingProxyType({**params, "url": question.url}), None)
+    return Wording({**params, "url": question.url}, None)
 
 
 def write_create(wording: Wording, request_id: RequestId) -> bytes:

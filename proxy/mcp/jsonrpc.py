@@ -144,7 +144,7 @@ def _as_name(_kind: type, text: object) -> _Name:
 _ENVELOPE: Final = msgspec.json.Decoder(Envelope)
 _MEMBERS: Final = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_as_name)
 _SYNTAX: Final = msgspec.json.Decoder(msgspec.Raw)
-_ID: Final = msgspec.json.Decoder(RequestId | None)
+_ID: Final[msgspec.json.Decoder[RequestId | None]] = msgspec.json.Decoder(RequestId | None)
 _TEXT: Final = msgspec.json.Decoder(str)
 
 

@@ -89,7 +89,7 @@ def read_frame(raw: bytes) -> Frame:
     """Read one frame that a `Splitter` gave."""
     event, event_id, retry_ms = MESSAGE, None, None
     data: list[bytes] = []
-    for line in _LINE_END.split(raw):
+    for line in raw.splitlines():  # of bytes: at CR, LF and CRLF, and nowhere else
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":

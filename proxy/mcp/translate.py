@@ -153,7 +153,7 @@ def _top(
     kept = {"$schema", "title"} if revision.has_schema_dialect else {"title"}
     top = {key: value for key, value in schema.items() if key in kept}
     rest = {"required": required} if required else {}
-    return MappingProxyType({**top, "type": "object", "properties": properties, **rest})
+    return {**top, "type": "object", "properties": properties, **rest}
 
 
 def _word_field(described: Mapping[str, object], revision: Revision) -> Mapping[str, object]:
@@ -219,6 +219,6 @@ def _as_json_field(schema: Mapping[str, object]) -> WordedSchema:
         "minLength": 2,
     }
     return WordedSchema(
-        schema=MappingProxyType({"type": "object", "properties": {JSON_FIELD: field}, "required": [JSON_FIELD]}),
+        schema={"type": "object", "properties": {JSON_FIELD: field}, "required": [JSON_FIELD]},
         takes_json=True,
     )

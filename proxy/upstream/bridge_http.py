@@ -122,10 +122,15 @@ async def translated(url: URL) -> AsyncIterator[None]:
         yield
     except TimeoutError as error:
         raise BridgeTimeout(f"no answer from {url.path} in time") from error
+    except aiohttp.ClientResponseError as error:
+        # Not from it: its repr shows the headers that were sent, and the credential among them.
+        raise _unavailable(url, error) from None
     except (aiohttp.ClientError, OSError) as error:
-        raise BridgeUnavailable(
-            f"{url.path}: {type(error).__name__}; is the Bridge running at {url.origin()}?"
-        ) from error
+        raise _unavailable(url, error) from error
+
+
+def _unavailable(url: URL, error: Exception) -> BridgeUnavailable:
+    return BridgeUnavailable(f"{url.path}: {type(error).__name__}; is the Bridge running at {url.origin()}?")
 
 
 async def _bounded_body(reply: aiohttp.ClientResponse) -> bytes:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ["--agents", "2", "--seconds", "1", "--rounds", "1", "--rate", "4"]
+TINY = ["--agents", "2", "--seconds", "0.5", "--rounds", "1", "--rate", "8"]
 
 pytestmark = pytest.mark.e2e
 

@@ -13,6 +13,7 @@ from proxy.core.errors import (
     BridgeRefused,
     Fault,
     FlagConflict,
+    MethodNotAllowed,
     OurFault,
     SidecarError,
     TooManyWaits,
@@ -88,6 +89,15 @@ def test_an_error_writes_a_problem_document_with_text_as_detail(name: str) -> No
     assert document["detail"] == "no" == str(error)
     assert document["code"] == error.code
     assert document["retryable"] is error.retryable
+
+
+def test_an_error_is_sent_as_a_problem_but_for_the_two_that_openfeature_wants_as_plain_json() -> None:
+    plain = {name for name, kind in KNOWN.items() if kind.media_type != "application/problem+json"}
+    assert plain == {"EvaluationRefused", "FlagNotFound"}
+
+
+def test_a_refused_method_names_those_that_are_taken() -> None:
+    assert MethodNotAllowed("no", allow="GET, POST").allow == "GET, POST"
 
 
 def test_what_an_error_adds_stands_beside_the_members_of_every_problem() -> None:

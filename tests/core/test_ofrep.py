@@ -140,7 +140,7 @@ def test_any_body_names_an_agent_or_is_refused_with_a_known_code(body: dict[str,
         outcome = error.extra["errorCode"]
     context = body.get("context")
     named = context.get("targetingKey") if isinstance(context, dict) else None
-    assert outcome in {named, ErrorCode.TARGETING_KEY_MISSING, ErrorCode.INVALID_CONTEXT}
+    assert outcome in (named, ErrorCode.TARGETING_KEY_MISSING, ErrorCode.INVALID_CONTEXT)
 
 
 def test_a_refusal_names_the_flag_only_where_one_was_asked_for() -> None:

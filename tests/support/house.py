@@ -1,6 +1,7 @@
 """A complete sidecar on free loopback ports, in front of a development Bridge that keeps the same time."""
 
 import asyncio
+import io
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -127,7 +128,10 @@ class House:
         url = URL(f"http://127.0.0.1:{port or self.port}{target}", encoded=True)
         async with (
             asyncio.timeout(10),
-            self.session.request(method, url, headers=sent, data=payload, allow_redirects=False) as reply,
+            # A file, because aiohttp warns of large bodies that are bytes.
+            self.session.request(
+                method, url, headers=sent, data=payload and io.BytesIO(payload), allow_redirects=False
+            ) as reply,
         ):
             return Heard(reply.status, reply.headers, await reply.read())
 

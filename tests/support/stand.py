@@ -4,7 +4,7 @@ import json
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -134,7 +134,28 @@ class Stand:
 
     def until_parked(self, count: int) -> None:
         """Wait until so many waits are parked in the sidecar."""
-        until(lambda: self._parked() == count, within_s=START_S, what=f"{count} waits being parked")
+        self._until(self._parked, count, what=f"{count} waits being parked")
+
+    def until_polled(self, count: int) -> None:
+        """Wait until so many long polls are parked at the Bridge: it has accepted the tokens of so many agents."""
+        self._until(self._polls, count, what=f"{count} long polls at the Bridge")
+
+    def _until(self, look: Callable[[], int], count: int, *, what: str) -> None:
+        seen: set[int] = set()
+
+        def is_so() -> bool:
+            found = look()
+            seen.add(found)
+            return found == count
+
+        try:
+            until(is_so, within_s=START_S, what=what)
+        except AssertionError as error:
+            words = self.sidecar_process.errors[-2000:] if self.sidecar_process else ""
+            raise AssertionError(f"{error}; seen were {sorted(seen)}; the sidecar said {words}") from error
+
+    def _polls(self) -> int:
+        return int(str(call("GET", f"{self.bridge}/dev/counters").json["parked_waits"]))
 
     def _parked(self) -> int:
         text = call("GET", f"{self.admin}/metrics", token=self._token).body.decode()

@@ -1,6 +1,5 @@
 """Many legacy agents waiting at once, each in a thread of its own, as programs do that know only urllib."""
 
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -54,9 +53,7 @@ class Crowd:
         while time.monotonic() < deadline:
             one = self._once(agent_id, cursor, bounds.timeout_s)
             waited.append(one)
-            if one.reply.status != 200:
-                threading.Event().wait(0.2)  # what an agent does after an error
-                continue
+            assert one.reply.status == 200, f"{agent_id} was refused: {one.reply}, after {waited[:-1]}"
             cursor = max([cursor, *numbers([one])])
             if words([one], word):
                 return waited
@@ -72,12 +69,10 @@ class _Bounds:
 
 def numbers(waited: Sequence[Waited]) -> list[int]:
     """The sequence of every message in these waits."""
-    found = [event["sequence"] for one in waited if one.reply.status == 200 for event in one.reply.events]
+    found = [event["sequence"] for one in waited for event in one.reply.events]
     return [number for number in found if isinstance(number, int)]
 
 
 def words(waited: Sequence[Waited], word: str) -> int:
     """How many messages in these waits have this word."""
-    return sum(
-        event["data"] == {"word": word} for one in waited if one.reply.status == 200 for event in one.reply.events
-    )
+    return sum(event["data"] == {"word": word} for one in waited for event in one.reply.events)
