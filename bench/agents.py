@@ -33,6 +33,7 @@ class _Said(msgspec.Struct):
     message: str = ""
     to_agent: str = ""
     elicitation_id: str = ""
+    elicitation_type: str = ""
 
 
 class _WaitItem(msgspec.Struct):
@@ -101,9 +102,13 @@ class Agent:
                 self._group.create_task(self._answer(item, number))
 
     def _number(self, item: _WaitItem) -> int | None:
-        """The number of an item that is for this agent."""
-        is_mine = item.event_type == "elicitation_request" or item.data.to_agent == self.name
+        """The number of an item that is for this agent.
+
+        The Bridge's own note of a question, which everybody reads in the legacy stream, is no delivery.
+        """
+        is_message = item.data.to_agent == self.name and not item.data.elicitation_type
         kind, _, number = item.data.message.partition(" ")
+        is_mine = is_message or item.event_type == "elicitation_request"
         return int(number) if is_mine and kind == "item" and number.isdecimal() else None
 
     async def ask(self, receiver: str, item: Item) -> None:

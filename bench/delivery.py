@@ -70,6 +70,13 @@ class Record:
             median(turn.sidecar_cpu_us / max(1, turn.delivered) for turn in self.turns),
         )
 
+    def fell_back(self) -> int:
+        """Waits that the sidecar had to serve the legacy way, warm-up included."""
+        view: object = self.sidecar_view
+        for key in ("cohorts", "elicitation", "fell_back"):
+            view = view.get(key) if isinstance(view, dict) else None
+        return view if isinstance(view, int) else 0
+
     def as_json(self) -> dict[str, object]:
         """Everything, as JSON."""
         errors: Counter[str] = Counter()
@@ -84,6 +91,7 @@ class Record:
             "lost": sum(turn.lost for turn in self.turns),
             "duplicated": sum(turn.duplicated for turn in self.turns),
             "errors": dict(errors),
+            "fell_back": self.fell_back(),
             "upstream_requests_per_item": self.upstream_per_item(),
             "bridge_cpu_us_per_item": bridge_us,
             "sidecar_cpu_us_per_item": sidecar_us,

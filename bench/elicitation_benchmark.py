@@ -59,7 +59,7 @@ def _print_counts(records: Mapping[Arm, Record]) -> None:
         say(
             f"{arm}: {sum(turn.delivered for turn in turns)} delivered, {sum(turn.lost for turn in turns)} lost, "
             f"{sum(turn.duplicated for turn in turns)} doubled, "
-            f"{sum(sum(turn.errors.values()) for turn in turns)} errors, "
+            f"{sum(sum(turn.errors.values()) for turn in turns)} errors, {record.fell_back()} fallbacks, "
             f"{record.upstream_per_item():.1f} requests at the Bridge per item, log of {record.log_size} events"
         )
 

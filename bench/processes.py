@@ -5,7 +5,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,10 +163,3 @@ def pin(pid: int, core: int) -> None:
     """Keep all threads of a process on one core."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})
-
-
-def wait_until_gone(server: Server, *, within_s: float) -> None:
-    """Return when a process that was told to end has ended, or after `within_s` seconds."""
-    until = time.monotonic() + within_s
-    while server.process.poll() is None and time.monotonic() < until:
-        select.select([], [], [], 0.02)

@@ -15,7 +15,20 @@ REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every async test on the loop that the product runs on."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": _new_loop}
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    loop = uvloop.new_event_loop()
+    loop.set_exception_handler(_on_loose_exception)
+    return loop
+
+
+def _on_loose_exception(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """End a test that hangs: uvloop reports what pytest-timeout raises in its signal handler, and runs on."""
+    loop.default_exception_handler(context)
+    if isinstance(context.get("exception"), pytest.fail.Exception):
+        loop.stop()
 
 
 @pytest.fixture(autouse=True)

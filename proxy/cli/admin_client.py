@@ -72,7 +72,9 @@ class AdminClient:
                 detail = (_object(error.read()) or {}).get("detail", error.reason)
             click.echo(f"{method} {path}: {error.code}: {detail}", err=True)
         except (OSError, http.client.HTTPException) as error:
-            click.echo(f"no sidecar answers at {self._base}: {error}; is it running? see --admin", err=True)
+            # The text of the others quotes what came, which may be anything.
+            said = error if isinstance(error, OSError) else type(error).__name__
+            click.echo(f"no sidecar answers at {self._base}: {said}; is it running? see --admin", err=True)
         sys.exit(1)
 
 

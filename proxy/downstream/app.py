@@ -87,5 +87,3 @@ def _foreign_name(request: web.Request, allowed: frozenset[str]) -> HostRefused 
     if origin is not None and not is_allowed_origin(origin, allowed):
         return HostRefused(f"expected Origin to be local, got {origin[:80]!r}; see listen.allowed_hosts")
     return None
-
-

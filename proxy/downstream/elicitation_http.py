@@ -105,7 +105,7 @@ class ElicitationDoors:
         """The answer in a body, None when it holds none.
 
         Raises:
-            InvalidInput: it names a question that we know, but cannot be read; with another name it is not ours to judge.
+            InvalidInput: it names a question that we know, but cannot be read; any other is not ours to judge.
         """
         try:
             return parse(body)

@@ -103,6 +103,8 @@ class Feed:
     def join(self, waiter: Waiter) -> None:
         """A wait begins."""
         self.waiters.add(waiter)
+        if self.access.is_known():
+            self._parts.sequences.held(waiter.ask.since)
         self._budget.stir()
         self._unsure = self._unsure or self._parts.clock.now() - self._contact_at > SURE_S
         if waiter.on_elicitation and self._barren.since <= waiter.scan < self._barren.upto:
@@ -159,7 +161,8 @@ class Feed:
 
     def _start(self, name: str, loop: Callable[[], Coroutine[object, object, None]]) -> None:
         running = self._tasks.get(name)
-        if running is None or running.done() or running.cancelling():
+        # Not `cancelling()`: a poll that look_again() cuts short is that for a moment, and goes on.
+        if running is None or running.done():
             self._tasks[name] = self._parts.spawn(self._guarded(loop), f"{name} of {self.agent_id}")
 
     def _stop(self, name: str) -> None:
@@ -226,6 +229,8 @@ class Feed:
             try:
                 if self._unsure:
                     await self._recognise_log()
+                    if self._unsure:
+                        return _Batch(since=self._polled_from, offset=self._offset, messages=())
                 self._report_loss()
                 since = min((waiter.scan for waiter in self.waiters), default=self._polled_from)
                 self._polled_from, offset = since, parts.sequences.offset
@@ -241,13 +246,17 @@ class Feed:
         return _Batch(since=since, offset=offset, messages=tuple(found) if is_current else ())
 
     async def _recognise_log(self) -> None:
-        """Compare the log's first message with the one known, as a restarted Bridge may number from 1 again."""
+        """Compare the log's first message with the one known, as a restarted Bridge may number from 1 again.
+
+        The Bridge answers at once, unless its log is empty: then this is the long poll, as any cursor may be too high.
+        """
         self._budget.spend()
-        first = await self._parts.bridge.wait(self.agent_id, self.access.secret, since=0, hold_s=1)
+        hold_s = self._parts.hold_s
+        first = await self._parts.bridge.wait(self.agent_id, self.access.secret, since=0, hold_s=hold_s)
         self._met()
         if first:
             self._parts.sequences.recognise((first[0].sequence, first[0].created_at))
-        self._unsure = not first  # an empty log says nothing about the numbers to come
+        self._unsure = not first
 
     def _report_loss(self) -> None:
         """Say what the waits of this agent can no longer read, once after each change of the log."""

@@ -2,19 +2,20 @@
 
 The Bridge's note of an answer names the responder but neither the elicitation nor its asker. An answer that went
 through this sidecar is known by its content. For the others the states of this asker's questions at the Bridge decide:
-just one of them must be over in the way the note says, and no second note of that responder may compete for it. An
-answer that cannot be named is passed on as it is: better raw than lost, and better raw than under the wrong name.
+just one of them must be over in the way the note says, and no second note of that responder may compete for it, be it
+in this batch or in one that follows. An answer that cannot be named is passed on as it is: better raw than lost, and
+better raw than under the wrong name.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from proxy.core.bookkeeping import Note, NoteKind, answer_item, is_for_others, read_note
 from proxy.core.elicitation import AnswerKind, BridgeStatus, Elicitation
 from proxy.core.errors import BridgeFault
 from proxy.core.ids import AgentId, ElicitationId
-from proxy.core.legacy import Message
+from proxy.core.legacy import ITEMS_PER_REPLY, Message
 from proxy.core.questions import QuestionBook
 from proxy.core.secret import Secret
 from proxy.core.sequences import SequenceMap
@@ -47,7 +48,7 @@ class AnswerNames:
         self._named: dict[tuple[str, int], ElicitationId] = {}
 
     async def learn(
-        self, agent_id: AgentId, batch: Iterable[Message], credential: Secret, *, spend: Callable[[], None]
+        self, agent_id: AgentId, batch: Sequence[Message], credential: Secret, *, spend: Callable[[], None]
     ) -> None:
         """Match the answers in a batch to questions that this agent asked; `spend` is called for each call upstream."""
         unnamed: list[tuple[Message, Note]] = []
@@ -60,7 +61,8 @@ class AnswerNames:
                 self._remember(self._key(agent_id, message), exact)
             else:
                 unnamed.append((message, note))
-        await self._match_by_state(agent_id, unnamed, credential, spend)
+        if len(batch) < ITEMS_PER_REPLY:  # else there is more, and the note that belongs to the state may be in it
+            await self._match_by_state(agent_id, unnamed, credential, spend)
 
     def _key(self, agent_id: AgentId, message: Message) -> tuple[str, int]:
         return agent_id, self._sequences.to_agent(message.sequence)

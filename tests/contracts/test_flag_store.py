@@ -66,6 +66,7 @@ async def test_what_was_stored_is_loaded_with_every_flag(store: FlagStore) -> No
     assert after.version == 2
 
 
+@pytest.mark.requirement("flags.compare_and_set")
 async def test_a_set_based_on_another_version_is_refused_and_changes_nothing(store: FlagStore) -> None:
     second = await _set(store, FIRST, elicitation_enabled=True)
     third, change = _next(replace(second, version=7), elicitation_percentage=50)
@@ -76,6 +77,7 @@ async def test_a_set_based_on_another_version_is_refused_and_changes_nothing(sto
     assert [kept.version for kept in await store.history(10)] == [2]
 
 
+@pytest.mark.requirement("flags.compare_and_set")
 async def test_of_many_at_once_exactly_one_wins(store: FlagStore) -> None:
     outcomes: list[str] = []
 

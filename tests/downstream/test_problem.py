@@ -121,6 +121,15 @@ async def test_a_wrong_method_is_a_405_problem_with_allow(stand: _Stand) -> None
         assert document["detail"] == "expected one of POST,PUT on this path, got GET"
 
 
+async def test_what_only_http_itself_says_is_a_problem_without_type(stand: _Stand) -> None:
+    async with await stand.client(_raising(web.HTTPUnsupportedMediaType())) as client:
+        response = await client.post("/door")
+        assert response.status == 415
+        document = await response.json(content_type="application/problem+json")
+        assert (document["code"], document["type"]) == ("unsupported_media_type", "about:blank")
+        assert document["detail"] == "Unsupported Media Type: POST /door"
+
+
 async def test_a_body_beyond_the_bound_is_a_413_problem(stand: _Stand) -> None:
     async with await stand.client(_fine) as client:
         response = await client.post("/door", data=b"x" * 101)

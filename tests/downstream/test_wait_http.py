@@ -1,44 +1,19 @@
 """The door of the legacy wait, in a whole house before a development Bridge that keeps the same time."""
 
-import asyncio
-import socket
 from pathlib import Path
 
 import pytest
 
 from proxy.devbridge.events import Draft, EventLog
-from proxy.devbridge.settings import Switches
-from tests.support.house import ON, Heard, Stand, house, stand, until
+from tests.support.house import OFF, ON, Heard, Stand, fields, house, stand, until
 from tests.support.raw_http import connect
 from tests.support.raw_upstream import answers, raw_upstream
-
-OFF = {"flags.elicitation_enabled": "false"}
-
-
-def _kinds(value: object) -> object:
-    """The shape of a JSON value: keys in order, and types."""
-    if isinstance(value, dict):
-        return {key: _kinds(inner) for key, inner in value.items()}
-    return type(value)
 
 
 async def _direct(stand: Stand, query: str, token: str) -> Heard:
     """The same wait, asked of the Bridge itself."""
     url = stand.bridge.client.make_url("/")
     return await stand.house.call("GET", f"/event/wait?{query}", token=token, port=url.port or 0)
-
-
-def _items(heard: Heard) -> list[dict[str, object]]:
-    items = heard.json["events"]
-    assert isinstance(items, list)
-    assert heard.json["count"] == len(items)
-    return items
-
-
-def _data(item: dict[str, object]) -> dict[str, object]:
-    data = item["data"]
-    assert isinstance(data, dict)
-    return data
 
 
 class TestShape:
@@ -49,7 +24,7 @@ class TestShape:
             asked = await made.ask(alice)
             heard = await task
             own = await _direct(made, "agent_id=bob&since_sequence=1&timeout_seconds=3", bob)
-            item, model = _items(heard)[0], _items(own)[0]
+            item, model = heard.items[0], own.items[0]
             assert heard.status == 200
             assert list(heard.json) == list(own.json)
             assert {key: type(heard.json[key]) for key in own.json} == {key: type(own.json[key]) for key in own.json}
@@ -57,7 +32,7 @@ class TestShape:
             assert heard.headers["Content-Type"] == own.headers["Content-Type"]
             assert item["event_type"] == "elicitation_request"
             assert item["source_agent"] == "alice"
-            assert _data(item) == {
+            assert fields(item["data"]) == {
                 "elicitation_id": asked["elicitation_id"],
                 "message": "Which colour?",
                 "schema": {"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]},
@@ -78,11 +53,11 @@ class TestShape:
             await until(lambda: made.bridge.state.parked_waits == 0)
             asked = await made.ask(alice, message="Which number?")
             heard = await made.wait("bob", bob, since_sequence=1, timeout_seconds=30)
-            question, *messages = _items(heard)
-            assert _data(question)["elicitation_id"] == asked["elicitation_id"]
+            question, *messages = heard.items
+            assert fields(question["data"])["elicitation_id"] == asked["elicitation_id"]
             assert question["sequence"] == 1
             assert [message["sequence"] for message in messages] == [3, 4]
-            assert [_data(message) for message in messages] == [{"n": 1}, {"n": 2}]
+            assert [fields(message["data"]) for message in messages] == [{"n": 1}, {"n": 2}]
 
     async def test_a_message_reaches_a_parked_wait_as_the_bytes_that_the_bridge_wrote(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
@@ -104,9 +79,7 @@ def _kinds_of(value: dict[str, object]) -> dict[str, object]:
 
 class TestTime:
     @pytest.mark.parametrize("asked_s", [1, 2, 60])
-    async def test_a_wait_that_sees_nothing_ends_in_the_words_of_the_bridge(
-        self, tmp_path: Path, asked_s: int
-    ) -> None:
+    async def test_a_wait_that_sees_nothing_ends_in_the_words_of_the_bridge(self, tmp_path: Path, asked_s: int) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
             task = await made.parked("bob", bob, timeout_seconds=asked_s)
@@ -124,9 +97,7 @@ class TestTime:
             made.clock.advance(0.5)
             assert (await task).json["waited_seconds"] == 60
 
-    async def test_a_wait_lasts_300_seconds_at_most_and_repeats_the_number_that_was_asked(
-        self, tmp_path: Path
-    ) -> None:
+    async def test_a_wait_lasts_300_seconds_at_most_and_repeats_the_number_that_was_asked(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
             task = await made.parked("bob", bob, timeout_seconds=400)
@@ -153,8 +124,8 @@ class TestTime:
             alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
             asked = (await made.bridge.ask(alice))[1]
             heard = await made.wait("bob", bob, since_sequence=2, timeout_seconds=asked_s)
-            (item,) = _items(heard)
-            assert _data(item)["elicitation_id"] == asked["elicitation_id"]
+            (item,) = heard.items
+            assert fields(item["data"])["elicitation_id"] == asked["elicitation_id"]
             assert item["sequence"] == 2
             assert heard.json["waited_seconds"] == 0
             assert made.house.lines[-1]["elicitations"] == ["offered"]
@@ -223,12 +194,14 @@ class TestTheBridgesOwnWords:
             await made.bridge.ask(alice)
             query = "agent_id=carol&x=1&since_sequence=2&agent_id=bob&timeout_seconds=9"
             heard = await made.house.call("GET", f"/event/wait?{query}", token=bob)
-            assert _items(heard)[0]["event_type"] == "elicitation_request"
+            assert heard.items[0]["event_type"] == "elicitation_request"
 
 
 class TestLegacy:
     async def test_a_reply_in_the_legacy_cohort_is_relayed_byte_for_byte(self) -> None:
-        item = b'{ "sequence" : 7, "event_type": "custom", "timestamp": "2026-11-23T00:00:00+00:00", "data": {"a":1.0} }'
+        item = (
+            b'{ "sequence" : 7, "event_type": "custom", "timestamp": "2026-11-23T00:00:00+00:00", "data": {"a":1.0} }'
+        )
         body = b'{"events": [' + item + b'] ,\n "count":1,"zz":null,"waited_seconds":0.1e1,"status":"new_events"}'
         head = b"HTTP/1.1 200 Very Fine\r\nX-Odd-Case: yes\r\ncontent-length: %d\r\n" % len(body)
         async with raw_upstream() as upstream, house(f"http://127.0.0.1:{upstream.port}") as made:
@@ -266,7 +239,7 @@ class TestLegacy:
             await made.ask(alice)
             heard = await made.wait("bob", bob, since_sequence=0, timeout_seconds=3)
             own = await _direct(made, "agent_id=bob&since_sequence=0&timeout_seconds=3", bob)
-            assert _items(heard) == _items(own)
+            assert heard.items == own.items
             assert made.house.lines[-1]["reason"] == "split"
 
     async def test_other_methods_and_other_paths_are_no_waits(self, tmp_path: Path) -> None:
@@ -277,7 +250,7 @@ class TestLegacy:
             assert [line["door"] for line in made.house.lines] == ["http_relay", "http_relay"]
 
     async def test_configured_paths_are_waits(self, tmp_path: Path) -> None:
-        async with stand(tmp_path, wait__paths="/old/wait,/event/wait") as made:
+        async with stand(tmp_path, {"wait.paths": "/old/wait,/event/wait"}) as made:
             bob = await made.bridge.token("bob")
             heard = await made.house.call("GET", "/old/wait?agent_id=bob&timeout_seconds=0", token=bob)
             assert heard.status == 404
@@ -289,7 +262,7 @@ class TestLegacy:
             for number in range(5):
                 await made.store(bob, {"n": number})
             heard = await made.wait("bob", bob, since_sequence=0, timeout_seconds=30)
-            assert [item["sequence"] for item in _items(heard)] == [1, 2, 3, 4, 5, 6]
+            assert [item["sequence"] for item in heard.items] == [1, 2, 3, 4, 5, 6]
             await until(lambda: made.bridge.state.parked_waits == 1)
             made.clock.advance(30)
             await until(lambda: made.bridge.state.parked_waits == 0)
@@ -298,15 +271,15 @@ class TestLegacy:
                 await made.house.health()
             made.clock.advance(10)
             _restart_log(made, messages=1)
-            assert _items(await made.wait("bob", bob, since_sequence=6, timeout_seconds=30))[0]["sequence"] == 7
+            assert (await made.wait("bob", bob, since_sequence=6, timeout_seconds=30)).items[0]["sequence"] == 7
             await made.house.flags(elicitation_percentage=0)
             heard = await made.wait("bob", bob, since_sequence=6, timeout_seconds=30)
-            assert [item["sequence"] for item in _items(heard)] == [7, 8]
+            assert [item["sequence"] for item in heard.items] == [7, 8]
             assert (made.house.lines[-1]["route"], made.house.lines[-1]["reason"]) == ("legacy", "split")
             asked = await made.bridge.ask(bob)
             assert asked[0] == 200
             heard = await made.wait("bob", bob, since_sequence=8, timeout_seconds=0)
-            assert _items(heard) == []
+            assert heard.items == []
 
 
 def _restart_log(made: Stand, *, messages: int) -> None:
@@ -327,7 +300,7 @@ def _restart_log(made: Stand, *, messages: int) -> None:
 class TestRemoved:
     async def test_a_removed_wait_is_410_with_the_link_of_the_guide(self, tmp_path: Path) -> None:
         guide = "https://guide.example/move"
-        async with stand(tmp_path, legacy__guide_url=guide) as made:
+        async with stand(tmp_path, {"legacy.guide_url": guide}) as made:
             bob = await made.bridge.token("bob")
             await made.house.flags(legacy_support=False)
             before = sum(made.bridge.state.arrived.values())
@@ -344,212 +317,3 @@ class TestRemoved:
                 "removed",
                 410,
             )
-
-
-class TestHandOver:
-    async def test_a_question_seen_being_asked_is_handed_over_without_another_poll(self, tmp_path: Path) -> None:
-        async with stand(tmp_path) as made:
-            alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
-            task = await made.parked("bob", bob, timeout_seconds=30)
-            before = dict(made.bridge.state.arrived)
-            asked = await made.ask(alice)
-            assert _data(_items(await task)[0])["elicitation_id"] == asked["elicitation_id"]
-            after = dict(made.bridge.state.arrived)
-            assert {key: after[key] - before.get(key, 0) for key in after if after[key] != before.get(key, 0)} == {
-                "POST /elicitation/create": 1
-            }
-
-    async def test_a_question_asked_at_the_bridge_itself_is_found_by_polling(self, tmp_path: Path) -> None:
-        async with stand(tmp_path) as made:
-            alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
-            task = await made.parked("bob", bob, timeout_seconds=30)
-            asked = (await made.bridge.ask(alice))[1]
-            made.clock.advance(0.1)
-            (item,) = _items(await task)
-            assert _data(item)["elicitation_id"] == asked["elicitation_id"]
-            assert made.house.lines[-1]["delivery_seconds"] == [0.1]
-
-    async def test_many_waits_of_one_agent_cost_one_upstream_poll(self, tmp_path: Path) -> None:
-        async with stand(tmp_path) as made:
-            alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
-            tasks = [await made.parked("bob", bob, timeout_seconds=30) for _ in range(5)]
-            assert made.bridge.state.parked_waits == 1
-            assert made.arrived("GET /elicitation/pending") == 1
-            await made.ask(alice)
-            done, still = await asyncio.wait(tasks, timeout=5, return_when=asyncio.FIRST_COMPLETED)
-            assert (len(done), len(still)) == (1, 4)
-            made.clock.advance(30)
-            for task in still:
-                assert (await task).status == 200
-
-    async def test_an_unanswered_question_is_offered_again_after_its_time(self, tmp_path: Path) -> None:
-        async with stand(tmp_path) as made:
-            alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
-            task = await made.parked("bob", bob, timeout_seconds=30)
-            asked = await made.ask(alice, timeout_seconds=300)
-            await task
-            again = await made.parked("bob", bob, timeout_seconds=100)
-            made.clock.advance(29)
-            assert (await made.house.health())["parked_waits"] == 1
-            made.clock.advance(1)
-            made.clock.advance(1)
-            assert _data(_items(await again)[0])["elicitation_id"] == asked["elicitation_id"]
-
-    async def test_a_reply_cut_on_the_wire_is_offered_again_at_once(self, tmp_path: Path) -> None:
-        async with stand(tmp_path) as made:
-            alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
-            task = await made.parked("bob", bob, timeout_seconds=30)
-            await made.ask(alice)
-            await task
-            for _ in range(9):
-                await made.ask(alice, message="x" * 900_000)
-            loop = asyncio.get_running_loop()
-            with socket.socket() as cut:
-                cut.setblocking(False)
-                cut.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                await loop.sock_connect(cut, ("127.0.0.1", made.house.port))
-                target = "/event/wait?agent_id=bob&since_sequence=1&timeout_seconds=30"
-                request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bob}\r\n\r\n"
-                await loop.sock_sendall(cut, request.encode())
-                assert await loop.sock_recv(cut, 9) == b"HTTP/1.1 "
-            await until(lambda: made.house.lines[-1]["event"] == "gone")
-            heard = await made.wait("bob", bob, since_sequence=1, timeout_seconds=30)
-            assert len(_items(heard)) == 9
-            assert [line["event"] for line in made.house.lines if line["door"] == "http_wait"] == [
-                "delivered",
-                "gone",
-                "delivered",
-            ]
-
-
-class TestLeaving:
-    async def test_an_agent_that_hangs_up_releases_everything(self, tmp_path: Path) -> None:
-        async with stand(tmp_path) as made:
-            bob = await made.bridge.token("bob")
-            first, second = [await made.parked("bob", bob, timeout_seconds=30) for _ in range(2)]
-            first.cancel()
-            await made.house.until_parked(1)
-            assert made.bridge.state.parked_waits == 1
-            second.cancel()
-            await made.house.until_parked(0)
-            await until(lambda: made.bridge.state.parked_waits == 0)
-            counters = (await made.bridge.call("GET", "/dev/counters"))[1]
-            assert counters["parked_waits"] == 0
-            assert [line["event"] for line in made.house.lines] == ["gone", "gone"]
-            metrics = await made.house.metrics()
-            assert metrics['elicit_sidecar_calls_total{door="http_wait",result="gone"}'] == 2
-            assert metrics["elicit_sidecar_parked_waits"] == 0
-
-    async def test_an_agent_that_hangs_up_on_a_relayed_wait_releases_the_bridge(self, tmp_path: Path) -> None:
-        async with stand(tmp_path, flags=OFF) as made:
-            bob = await made.bridge.token("bob")
-            task = made.wait("bob", bob, since_sequence=1, timeout_seconds=30)
-            await until(lambda: made.bridge.state.parked_waits == 1)
-            task.cancel()
-            await until(lambda: made.bridge.state.parked_waits == 0)
-            await until(lambda: len(made.house.lines) == 1)
-            assert made.house.lines[0]["event"] == "gone"
-
-    async def test_one_wait_more_than_may_be_parked_is_refused(self, tmp_path: Path) -> None:
-        async with stand(tmp_path, wait__max_parked="1") as made:
-            bob = await made.bridge.token("bob")
-            task = await made.parked("bob", bob, timeout_seconds=30)
-            heard = await made.wait("bob", bob, timeout_seconds=30)
-            assert heard.status == 503
-            assert heard.problem["code"] == "too_many_waits"
-            assert heard.headers["Retry-After"] == "1"
-            made.clock.advance(30)
-            await task
-
-
-class TestOperators:
-    async def test_a_change_of_flags_holds_for_the_next_call(self, tmp_path: Path) -> None:
-        async with stand(tmp_path, flags=OFF) as made:
-            bob = await made.bridge.token("bob")
-            await made.wait("bob", bob, timeout_seconds=0)
-            await made.house.flags(elicitation_enabled=True, elicitation_percentage=100)
-            await made.wait("bob", bob, timeout_seconds=0)
-            await made.house.flags(elicitation_denylist=["bob"])
-            await made.wait("bob", bob, timeout_seconds=0)
-            ways = [(line["route"], line["reason"]) for line in made.house.lines]
-            assert ways == [("legacy", "disabled"), ("elicitation", "split"), ("legacy", "denied")]
-
-    async def test_a_parked_wait_learns_a_change_of_flags(self, tmp_path: Path) -> None:
-        async with stand(tmp_path) as made:
-            alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
-            task = await made.parked("bob", bob, timeout_seconds=30)
-            await made.house.flags(elicitation_enabled=False)
-            asked = await made.ask(alice)
-            made.clock.advance(1)
-            (item,) = _items(await task)
-            # The agent now reads what the whole legacy cohort reads: the Bridge's own note.
-            assert (item["event_type"], item["sequence"]) == ("custom", 2)
-            assert _data(item)["message"] == "Which colour?"
-            assert "elicitation_id" not in _data(item), asked
-            line = made.house.lines[-1]
-            assert (line["route"], line["reason"], line["cohort"]) == ("legacy", "disabled", "elicitation")
-
-    async def test_an_agent_can_be_forced_and_unforced(self, tmp_path: Path) -> None:
-        async with stand(tmp_path, flags=OFF) as made:
-            bob = await made.bridge.token("bob")
-            heard = await made.house.admin("POST", "/agent/force_elicitation", body={"agent_id": "bob"})
-            assert heard.status == 200, heard
-            await made.wait("bob", bob, timeout_seconds=0)
-            heard = await made.house.admin("DELETE", "/agent/force_elicitation?agent_id=bob")
-            assert heard.status == 200, heard
-            await made.wait("bob", bob, timeout_seconds=0)
-            ways = [(line["route"], line["reason"]) for line in made.house.lines]
-            assert ways == [("elicitation", "forced"), ("legacy", "disabled")]
-
-    async def test_forcing_an_agent_to_legacy_reaches_its_parked_wait(self, tmp_path: Path) -> None:
-        async with stand(tmp_path) as made:
-            bob = await made.bridge.token("bob")
-            task = await made.parked("bob", bob, timeout_seconds=30)
-            body = {"agent_id": "bob", "cohort": "legacy", "ttl_s": 60}
-            assert (await made.house.admin("POST", "/agent/force_elicitation", body=body)).status == 200
-            made.clock.advance(30)
-            assert (await task).json["status"] == "timeout"
-            assert (made.house.lines[-1]["route"], made.house.lines[-1]["reason"]) == ("legacy", "forced")
-
-
-class TestFallback:
-    async def test_a_bridge_without_elicitation_is_served_the_legacy_way_in_the_same_call(
-        self, tmp_path: Path
-    ) -> None:
-        async with stand(tmp_path, switches=Switches(elicitation=False)) as made:
-            bob = await made.bridge.token("bob")
-            heard = await made.wait("bob", bob, since_sequence=0, timeout_seconds=30)
-            assert [item["sequence"] for item in _items(heard)] == [1]
-            await until(lambda: made.arrived("unmatched") + made.arrived("GET /elicitation/pending") > 0)
-            # What was learned holds for the next wait, which does not try again.
-            await made.wait("bob", bob, timeout_seconds=0)
-            assert (made.house.lines[-1]["route"], made.house.lines[-1]["reason"]) == ("legacy", "incapable")
-            assert made.house.lines[-1]["fell_back"] == "incapable"
-
-    async def test_a_parked_wait_falls_back_with_the_time_that_is_left(self, tmp_path: Path) -> None:
-        async with stand(tmp_path, breaker__failures="1") as made:
-            bob = await made.bridge.token("bob")
-            task = await made.parked("bob", bob, timeout_seconds=30)
-            await made.bridge.set(fail_elicitation=True)
-            made.clock.advance(10)
-            await until(lambda: made.arrived("GET /elicitation/pending") == 2)
-            made.clock.advance(20)
-            assert (await task).json["waited_seconds"] == 30
-            line = made.house.lines[-1]
-            assert (line["route"], line["fell_back"], line["seconds"]) == ("legacy", "fallback", 30.0)
-            # The breaker now sends the next wait the legacy way from the start, which counts as a fallback too.
-            await made.wait("bob", bob, timeout_seconds=0)
-            assert made.house.lines[-1]["fell_back"] == "breaker_open"
-            metrics = await made.house.metrics()
-            assert metrics['elicit_sidecar_fallbacks_total{reason="fallback"}'] == 1
-            assert metrics['elicit_sidecar_fallbacks_total{reason="breaker_open"}'] == 1
-            assert metrics['elicit_sidecar_breaker_state{state="open"}'] == 1
-
-    async def test_without_the_fallback_a_failing_way_is_an_error(self, tmp_path: Path) -> None:
-        flags = {**ON, "flags.legacy_fallback": "false"}
-        async with stand(tmp_path, flags=flags, switches=Switches(fail_elicitation=True)) as made:
-            bob = await made.bridge.token("bob")
-            heard = await made.wait("bob", bob, since_sequence=1, timeout_seconds=30)
-            assert heard.status == 503
-            assert heard.problem["code"] == "elicitation_unavailable"
-            assert [line["event"] for line in made.house.lines] == ["failed"]

@@ -41,6 +41,7 @@ def _write(path: Path, statement: str) -> None:
     connection.close()
 
 
+@pytest.mark.requirement("flags.persisted")
 async def test_flags_history_and_overrides_are_back_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with _open(path) as store:
@@ -65,6 +66,7 @@ async def test_only_the_present_set_is_kept_beside_its_history(tmp_path: Path) -
     assert counts == [1, 5]
 
 
+@pytest.mark.requirement("flags.compare_and_set")
 async def test_two_sidecars_on_one_file_cannot_overwrite_one_another(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with _open(path) as one, _open(path) as other:

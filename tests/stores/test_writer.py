@@ -46,6 +46,15 @@ def _names(path: Path) -> list[str]:
     return found
 
 
+def _until(holds: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(5000):
+        if holds():
+            return
+        pause.wait(0.001)
+    raise AssertionError
+
+
 def _modes(folder: Path) -> dict[str, int]:
     return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
 
@@ -72,6 +81,7 @@ def _mode(path: Path, mode: int) -> Iterator[None]:
         path.chmod(before)
 
 
+@pytest.mark.requirement("store.durable")
 async def test_what_was_acknowledged_is_found_when_the_file_is_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "below" / "state.db"
     async with _open(path) as made:
@@ -83,6 +93,18 @@ async def test_what_was_acknowledged_is_found_when_the_file_is_opened_again(tmp_
     assert rows == [("alice",)]
 
 
+@pytest.mark.requirement("store.durable")
+async def test_a_commit_is_on_the_disk_before_it_counts(tmp_path: Path) -> None:
+    """No test can cut the power; the settings that make SQLite wait for the disk are what can be looked at."""
+
+    def look(connection: sqlite3.Connection) -> list[object]:
+        return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "journal_mode")]
+
+    async with _open(tmp_path / "state.db") as made:
+        assert await made.run(look) == [2, "wal"]
+
+
+@pytest.mark.requirement("store.private")
 async def test_the_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     before = os.umask(0)
@@ -95,6 +117,7 @@ async def test_the_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     assert modes == {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}
 
 
+@pytest.mark.requirement("store.group_commit")
 async def test_work_that_waits_together_is_committed_together(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     commits: list[str] = []
@@ -112,6 +135,7 @@ async def test_work_that_waits_together_is_committed_together(tmp_path: Path) ->
     assert len(_names(path)) == MAX_BATCH + 44
 
 
+@pytest.mark.requirement("store.undone_alone")
 async def test_a_job_that_fails_is_undone_alone(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
 
@@ -154,6 +178,7 @@ async def test_a_job_that_fails_is_undone_alone(tmp_path: Path) -> None:
     assert _names(path) == ["alice", "bob"]
 
 
+@pytest.mark.requirement("store.undone_alone")
 async def test_where_sqlite_gives_up_the_transaction_everybody_is_told_and_the_next_batch_works(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     held, refused = Held(), list[str]()
@@ -182,6 +207,7 @@ async def test_where_sqlite_gives_up_the_transaction_everybody_is_told_and_the_n
     assert _names(path) == ["carol"]
 
 
+@pytest.mark.requirement("store.durable")
 async def test_a_commit_that_fails_is_no_success(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with _open(path) as made:
@@ -197,6 +223,7 @@ async def test_a_commit_that_fails_is_no_success(tmp_path: Path) -> None:
     assert _names(path) == ["alice", "carol"]
 
 
+@pytest.mark.requirement("store.overload")
 async def test_a_full_queue_refuses_more_work_and_says_when_to_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +242,7 @@ async def test_a_full_queue_refuses_more_work_and_says_when_to_come_again(
     assert _names(path) == ["alice", "bob"]
 
 
+@pytest.mark.requirement("store.undone_alone")
 async def test_a_caller_that_leaves_does_not_disturb_the_others(tmp_path: Path) -> None:
     path, held = tmp_path / "state.db", Held()
     async with _open(path) as made:
@@ -233,6 +261,7 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others(tmp_path: Path) 
         assert _names(path) == ["alice", "bob"]
 
 
+@pytest.mark.requirement("store.end")
 async def test_the_end_finishes_what_waits_and_then_refuses(tmp_path: Path) -> None:
     path, held = tmp_path / "state.db", Held()
     made = await asyncio.to_thread(SqliteWriter, path)
@@ -242,6 +271,7 @@ async def test_the_end_finishes_what_waits_and_then_refuses(tmp_path: Path) -> N
         tasks = [group.create_task(made.run(_insert(name))) for name in ("alice", "bob")]
         await asyncio.sleep(0)
         closing = group.create_task(asyncio.to_thread(made.close))
+        await asyncio.to_thread(_until, lambda: made._jobs.qsize() == 3)  # the two, and the end
         held.go.set()
         await closing
     assert [task.result() for task in tasks] == ["alice", "bob"]
@@ -251,6 +281,7 @@ async def test_the_end_finishes_what_waits_and_then_refuses(tmp_path: Path) -> N
     await asyncio.to_thread(made.close)
 
 
+@pytest.mark.requirement("store.end")
 async def test_work_that_slips_in_behind_the_end_is_refused_instead_of_waiting_for_ever(tmp_path: Path) -> None:
     path, held = tmp_path / "state.db", Held()
     made = await asyncio.to_thread(SqliteWriter, path)
@@ -284,6 +315,7 @@ def test_a_caller_whose_loop_is_gone_does_not_end_the_thread(tmp_path: Path) -> 
     made.close()
 
 
+@pytest.mark.requirement("store.refused_file")
 def test_a_file_of_a_newer_release_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     connection = sqlite3.connect(path)
@@ -298,6 +330,7 @@ def test_a_file_of_a_newer_release_is_refused_and_left_as_it_is(tmp_path: Path) 
 @pytest.mark.parametrize(
     "content", [b"this is no database, but long enough to be read as one" * 40, b"SQLite format 3\0"]
 )
+@pytest.mark.requirement("store.refused_file")
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "state.db"
     path.write_bytes(content)
@@ -306,6 +339,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path,
     assert path.read_bytes() == content
 
 
+@pytest.mark.requirement("store.refused_file")
 def test_a_directory_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateUnavailable, match=r"set state\.url to a writable place"):
         open_database(tmp_path)
@@ -332,6 +366,7 @@ except StateUnavailable as error:
 
 
 @pytest.mark.parametrize("name", ["state.db", "below/state.db"])
+@pytest.mark.requirement("store.refused_file")
 def test_a_read_only_directory_is_refused(tmp_path: Path, name: str) -> None:
     for folder in tmp_path.parents[:2]:
         folder.chmod(0o755)
@@ -366,6 +401,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.requirement("store.durable")
 def test_kill_dash_nine_right_after_acknowledged_writes_loses_none_of_them(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as child:

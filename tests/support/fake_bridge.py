@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 import orjson
@@ -86,6 +87,8 @@ class FakeBridge:
     writes_notes: bool = False
     """Whether questions and answers leave notes in the log."""
     is_down: bool = False
+    lingers: int = 0
+    """Turns of the event loop that a call takes to end, however it ends, as closing a connection may."""
     calls: list[Call] = field(default_factory=list)
     running: Counter[str] = field(default_factory=Counter)
     """Calls under way, by method."""
@@ -98,7 +101,7 @@ class FakeBridge:
     answers: list[Answer] = field(default_factory=list)
     """Answers that were taken, in order."""
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
-    _faults: dict[str, _Faults] = field(default_factory=dict)
+    _faults: dict[tuple[str, bool], _Faults] = field(default_factory=dict)
     _gates: dict[tuple[str, bool], Gate] = field(default_factory=dict)
     _parked: set[Pause] = field(default_factory=set)
 
@@ -126,7 +129,12 @@ class FakeBridge:
         return sequence
 
     def ask(
-        self, to_agent: str, *, from_agent: str = "alice", timeout_s: float = 600.0, **shape: object
+        self,
+        to_agent: str,
+        *,
+        from_agent: str = "alice",
+        timeout_s: float = 600.0,
+        shape: Mapping[str, object] = MappingProxyType({}),
     ) -> Elicitation:
         """Put a question; `shape` is its schema's properties."""
         wall = self.clock.wall()
@@ -135,7 +143,7 @@ class FakeBridge:
             from_agent=from_agent,
             to_agent=AgentId(to_agent),
             message="Which colour?",
-            schema={"type": "object", "properties": shape},
+            schema={"type": "object", "properties": dict(shape)},
             created_at=wall,
             expires_at=wall + timeout_s,
         )
@@ -148,9 +156,11 @@ class FakeBridge:
         """End a question in another way than by an answer of ours."""
         self.states[elicitation_id] = status
 
-    def fails(self, method: str, error: Callable[[], Exception], *, times: int = 1_000_000) -> None:
-        """Let the next calls of a method fail; with 0 times it works again."""
-        self._faults[method] = _Faults(error=error, left=times)
+    def fails(
+        self, method: str, error: Callable[[], Exception], *, times: int = 1_000_000, after: bool = False
+    ) -> None:
+        """Let the next calls of a method fail, before or after they were carried out; with 0 times it works again."""
+        self._faults[method, after] = _Faults(error=error, left=times)
 
     def gate(self, method: str, *, after: bool = False) -> Gate:
         """Stop the calls of a method before, or after they were carried out."""
@@ -219,8 +229,11 @@ class FakeBridge:
             self._refuse(call)
             result = await work()
             await self._pass(method, after=True)
+            self._break(method, after=True)
             return result
         finally:
+            for _ in range(self.lingers):
+                await asyncio.sleep(0)
             self.running[method] -= 1
 
     async def _pass(self, method: str, *, after: bool) -> None:
@@ -231,12 +244,15 @@ class FakeBridge:
     def _refuse(self, call: Call) -> None:
         if self.is_down:
             raise BridgeUnavailable("connection refused")
-        fault = self._faults.get(call.method)
+        self._break(call.method, after=False)
+        if call.method != "open_session" and call.token not in self.tokens:
+            raise refused(403, DENIED)
+
+    def _break(self, method: str, *, after: bool) -> None:
+        fault = self._faults.get((method, after))
         if fault is not None and fault.left:
             fault.left -= 1
             raise fault.error()
-        if call.method != "open_session" and call.token not in self.tokens:
-            raise refused(403, DENIED)
 
     async def _messages(self, since: int, hold_s: float) -> tuple[Message, ...]:
         ends_at = self.clock.now() + hold_s

@@ -4,10 +4,12 @@ import asyncio
 import io
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import aiohttp
 import orjson
@@ -22,8 +24,15 @@ from tests.support.manual_bridge import Json, ManualBridge, ManualPace, start_br
 OPERATOR = "operator-token-of-the-test"
 VIEWER = "viewer-token-of-the-test"
 
-ON: Mapping[str, str] = {"flags.elicitation_enabled": "true", "flags.elicitation_percentage": "100"}
+ON: Final[Mapping[str, str]] = MappingProxyType(
+    {"flags.elicitation_enabled": "true", "flags.elicitation_percentage": "100"}
+)
 """Everybody is in the elicitation cohort."""
+
+OFF: Final[Mapping[str, str]] = MappingProxyType({"flags.elicitation_enabled": "false"})
+"""Everybody is in the legacy cohort, as by default."""
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -83,9 +92,14 @@ class Heard:
     @property
     def json(self) -> Json:
         """The body, which must be a JSON object."""
-        value = orjson.loads(self.body)
-        assert isinstance(value, dict), value
-        return value
+        return fields(orjson.loads(self.body))
+
+    @property
+    def items(self) -> list[Json]:
+        """What a wait brought."""
+        items = objects(self.json["events"])
+        assert self.json["count"] == len(items)
+        return items
 
     @property
     def problem(self) -> Json:
@@ -157,9 +171,11 @@ class House:
 
     async def until_parked(self, count: int) -> None:
         """Wait until so many waits are parked."""
-        async with asyncio.timeout(5):
-            while (await self.health())["parked_waits"] != count:
-                await asyncio.sleep(0)
+
+        async def are_parked() -> bool:
+            return (await self.health())["parked_waits"] == count
+
+        await until_told(are_parked)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -223,10 +239,31 @@ class Stand:
         return (await self.bridge.call("GET", f"/elicitation/status/{elicitation_id}", token=token))[1]["status"]
 
 
+def objects(value: object) -> list[Json]:
+    """A JSON array of objects."""
+    assert isinstance(value, list), value
+    return [fields(item) for item in value]
+
+
+def fields(value: object) -> Json:
+    """A JSON object."""
+    assert isinstance(value, dict), value
+    return value
+
+
 async def until(holds: Callable[[], bool]) -> None:
     """Let others run until the condition holds, five seconds at most."""
+
+    async def held() -> bool:
+        return holds()
+
+    await until_told(held)
+
+
+async def until_told(holds: Callable[[], Awaitable[bool]]) -> None:
+    """The same for a condition that has to be asked for."""
     async with asyncio.timeout(5):
-        while not holds():
+        while not await holds():  # noqa: ASYNC110  # what is looked at belongs to others and has no event
             await asyncio.sleep(0)
 
 
@@ -266,14 +303,16 @@ def write_tokens(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def house(bridge_url: str, *, clock: Clock | None = None, **overrides: str) -> AsyncIterator[House]:
-    """A running sidecar; `overrides` are configuration keys, with `__` for the dot."""
+async def house(
+    bridge_url: str, overrides: Mapping[str, str] = NOTHING, *, clock: Clock | None = None
+) -> AsyncIterator[House]:
+    """A running sidecar; `overrides` are configuration keys and their texts."""
     given = {
         "listen.data": "127.0.0.1:0",
         "listen.admin": "127.0.0.1:0",
         "bridge.url": bridge_url,
         "state.url": "memory:",
-        **{key.replace("__", "."): value for key, value in overrides.items()},
+        **overrides,
     }
     loaded = load_config(None, env={}, overrides=given)
     stop = asyncio.Event()
@@ -289,7 +328,8 @@ async def house(bridge_url: str, *, clock: Clock | None = None, **overrides: str
                 finally:
                     stop.set()
                     async with asyncio.timeout(10):
-                        await kept
+                        # Its error, if any, comes out of the group, once.
+                        await asyncio.wait([kept])
     except ExceptionGroup as found:
         if len(found.exceptions) == 1:
             raise found.exceptions[0] from None
@@ -304,16 +344,20 @@ def _client() -> aiohttp.ClientSession:
 
 @asynccontextmanager
 async def stand(
-    folder: Path, *, switches: Switches | None = None, flags: Mapping[str, str] = ON, **overrides: str
+    folder: Path,
+    overrides: Mapping[str, str] = NOTHING,
+    *,
+    flags: Mapping[str, str] = ON,
+    switches: Switches | None = None,
 ) -> AsyncIterator[Stand]:
-    """A house with an operator, in front of a Bridge; everybody is in the elicitation cohort unless `flags` say else."""
+    """A house with an operator, before a Bridge; everybody is in the elicitation cohort unless `flags` say else."""
     bridge = await start_bridge(Settings(switches=switches or Switches()))
     clock = SharedClock(bridge.pace)
     url = str(bridge.client.make_url("/")).rstrip("/")
     token_file = await asyncio.to_thread(write_tokens, folder)
-    given = {key.replace(".", "__"): value for key, value in flags.items()}
+    given = {**flags, **overrides, "admin.token_file": os.fspath(token_file)}
     try:
-        async with house(url, clock=clock, admin__token_file=os.fspath(token_file), **given, **overrides) as made:
+        async with house(url, given, clock=clock) as made:
             yield Stand(house=made, bridge=bridge, clock=clock)
     finally:
         await bridge.client.close()

@@ -39,6 +39,16 @@ async def test_a_planned_fault_hits_as_often_as_planned() -> None:
     assert await bridge.pending(BOB, token) == ()
 
 
+async def test_a_planned_fault_may_break_the_reply_of_a_call_that_was_carried_out() -> None:
+    bridge = FakeBridge(ManualClock())
+    token = bridge.token("bob")
+    answer = Answer(elicitation_id=bridge.ask("bob").elicitation_id, kind=AnswerKind.DECLINE)
+    bridge.fails("respond", lambda: BridgeTimeout("late"), after=True)
+    with pytest.raises(BridgeTimeout):
+        await bridge.respond(answer, BOB, token)
+    assert bridge.answers == [answer]
+
+
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_gate_holds_a_call_before_or_after_its_effect(*, after: bool) -> None:
     bridge = FakeBridge(ManualClock())

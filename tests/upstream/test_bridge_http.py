@@ -139,6 +139,7 @@ class TestSent:
             ("//host/x", b"/elicitation/status/%2F%2Fhost%2Fx"),
         ],
     )
+    @pytest.mark.requirement("upstream.one_segment")
     async def test_an_id_stays_one_segment_of_the_path(self, name: str, target: bytes) -> None:
         async with line(answers(reply(b'{"status":"pending"}'))) as made:
             assert await made.bridge.status(ElicitationId(name), TOKEN) is BridgeStatus.PENDING
@@ -146,6 +147,7 @@ class TestSent:
         assert sent.target == target
 
     @pytest.mark.parametrize("name", [".", ".."])
+    @pytest.mark.requirement("upstream.one_segment")
     async def test_an_id_that_no_quoting_can_tame_is_not_asked_for(self, name: str) -> None:
         async with line() as made:
             assert await made.bridge.status(ElicitationId(name), TOKEN) is None
@@ -158,8 +160,10 @@ class TestSent:
             assert made.upstream.connections == 1
 
 
+@pytest.mark.requirement("upstream.faults")
 class TestFailures:
     @each_call
+    @pytest.mark.requirement("upstream.no_secret")
     async def test_a_refused_connection(self, call: Call) -> None:
         async with line() as made:
             pass
@@ -238,6 +242,7 @@ class TestFailures:
         ],
         ids=["nothing", "no HTTP", "bad length", "cut body", "bad chunk", "bad gzip", "endless field"],
     )
+    @pytest.mark.requirement("upstream.no_secret")
     async def test_garbage(self, call: Call, sent: bytes) -> None:
         async with line(answers(sent)) as made:
             fault = await _fault(call, made.bridge)
@@ -260,6 +265,7 @@ class TestFailures:
             assert isinstance(await _fault(CALLS["open_session"], made.bridge), BadBridgeReply)
 
     @each_call
+    @pytest.mark.requirement("upstream.bounded")
     async def test_an_answer_beyond_the_bound(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bridge_http, "MAX_REPLY_BYTES", 1000)
         async with line(answers(reply(b" " * 1001))) as made:
@@ -267,6 +273,7 @@ class TestFailures:
         assert isinstance(fault, BadBridgeReply)
         assert "at most 1000 bytes" in fault.detail
 
+    @pytest.mark.requirement("upstream.bounded")
     async def test_an_answer_that_grows_beyond_the_bound_when_it_is_unpacked(self) -> None:
         body = gzip.compress(b" " * (bridge_http.MAX_REPLY_BYTES + 1))
         async with line(answers(reply(body, headers=b"Content-Encoding: gzip\r\n"))) as made:
@@ -274,6 +281,7 @@ class TestFailures:
 
     @each_call
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Elsewhere", "308 Elsewhere"])
+    @pytest.mark.requirement("upstream.no_redirect")
     async def test_a_redirect_is_not_followed(self, call: Call, status: str) -> None:
         async with raw_upstream() as elsewhere:
             target = b"Location: http://127.0.0.1:%d/\r\n" % elsewhere.port

@@ -1,0 +1,115 @@
+"""The token an agent waits with: when it is trusted, and when another takes its place."""
+
+import asyncio
+
+import pytest
+
+from proxy.core.errors import BridgeTimeout
+from proxy.core.ids import AgentId
+from proxy.core.secret import Secret
+from proxy.flows.credential import RENEW_S, TRUST_S, BridgeCredential
+from tests.support.fake_bridge import FakeBridge, refused
+from tests.support.manual_clock import ManualClock
+
+BOB = AgentId("bob")
+
+
+class Stand:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.bridge = FakeBridge(self.clock)
+        self.secret = self.bridge.token("bob")
+        self.access = BridgeCredential(BOB, self.secret, self.bridge, self.clock)
+
+    async def renewed(self, status: int = 403) -> bool:
+        async with asyncio.timeout(5):
+            return await self.access.renewed_after(refused(status))
+
+    def opened(self) -> int:
+        return self.bridge.count("open_session")
+
+
+async def test_a_token_is_trusted_for_a_minute_after_the_bridge_accepted_it() -> None:
+    stand = Stand()
+    assert not stand.access.is_trusted()
+    stand.access.accepted()
+    await stand.clock.advance(TRUST_S - 0.001)
+    assert stand.access.is_trusted()
+    await stand.clock.advance(0.001)
+    assert not stand.access.is_trusted()
+    assert stand.access.is_known()
+
+
+async def test_a_refused_token_loses_all_trust_at_once() -> None:
+    stand = Stand()
+    stand.access.accepted()
+    stand.access.doubted()
+    assert (stand.access.is_trusted(), stand.access.is_known()) == (False, True)
+    stand.access.accepted()
+    stand.access.given_up()
+    assert (stand.access.is_trusted(), stand.access.is_known()) == (False, False)
+
+
+@pytest.mark.requirement("sessions.renewal")
+async def test_a_token_that_died_with_the_bridge_is_replaced_behind_the_agents_back() -> None:
+    stand = Stand()
+    stand.access.accepted()
+    stand.access.disturbed()
+    assert await stand.renewed()
+    assert stand.access.secret.reveal() in stand.bridge.tokens - {stand.secret.reveal()}
+    assert stand.access.stands_for(stand.secret.fingerprint())
+    assert not stand.access.stands_for(Secret("Bearer other").fingerprint())
+
+
+@pytest.mark.requirement("sessions.renewal")
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+async def test_only_a_refused_token_is_replaced(status: int) -> None:
+    stand = Stand()
+    stand.access.accepted()
+    stand.access.disturbed()
+    assert not await stand.renewed(status)
+    assert stand.opened() == 0
+
+
+@pytest.mark.requirement("sessions.renewal")
+async def test_without_a_break_of_contact_no_session_is_opened() -> None:
+    stand = Stand()
+    stand.access.accepted()
+    assert not await stand.renewed()
+    stand.access.disturbed()
+    stand.access.accepted()
+    assert not await stand.renewed()
+    assert stand.opened() == 0
+
+
+@pytest.mark.requirement("sessions.renewal")
+async def test_a_token_that_never_was_accepted_is_not_replaced() -> None:
+    stand = Stand()
+    stand.access.disturbed()
+    assert not await stand.renewed()
+    stand.access.accepted()
+    stand.access.given_up()
+    stand.access.disturbed()
+    assert not await stand.renewed()
+    assert stand.opened() == 0
+
+
+@pytest.mark.requirement("sessions.renewal")
+async def test_sessions_are_opened_once_a_minute_at_most() -> None:
+    stand = Stand()
+    for expected in (True, False):
+        stand.access.accepted()
+        stand.access.disturbed()
+        assert await stand.renewed() is expected
+    await stand.clock.advance(RENEW_S)
+    assert await stand.renewed()
+    assert stand.opened() == 2
+
+
+async def test_a_bridge_that_opens_no_session_lets_the_refusal_stand() -> None:
+    stand = Stand()
+    stand.access.accepted()
+    stand.access.disturbed()
+    stand.bridge.fails("open_session", lambda: BridgeTimeout("late"))
+    assert not await stand.renewed()
+    assert stand.access.secret is stand.secret
