@@ -21,6 +21,7 @@ from proxy.config.shapes import (
     parse_host_name,
     parse_http_url,
     parse_optional_agent_name,
+    parse_optional_origin,
     parse_origin,
     parse_path,
     parse_salt,
@@ -62,6 +63,8 @@ class BridgeConfig(Section, frozen=True, kw_only=True):
     url: Annotated[str, Text(parse_origin, "an http or https URL without path")] = "http://127.0.0.1:8765"
     """Scheme, host and port, without a slash at the end."""
     mcp_path: Annotated[str, Text(parse_path, "a path")] = "/mcp"
+    mcp_url: Annotated[str, Text(parse_optional_origin, "an http or https URL without path, or nothing")] = ""
+    """Where the MCP server is, when it is not at `url`."""
     source: Annotated[Literal["auto", "rest"], Choice(("auto", "rest"), later=("bus", "mcp"))] = "auto"
     connect_timeout_s: Annotated[float, Number(0.05, 10)] = 0.5
     request_timeout_s: Annotated[float, Number(0.1, 120)] = 10.0
@@ -90,6 +93,14 @@ class WaitConfig(Section, frozen=True, kw_only=True):
         "lighthouse_wait_for_messages",
         "wait_for_messages",
     )
+    respond_tools: Annotated[tuple[str, ...], TextList(parse_tool_name, "a list of tool names")] = (
+        "lighthouse_respond_to_elicitation",
+    )
+    send_tools: Annotated[tuple[str, ...], TextList(parse_tool_name, "a list of tool names")] = (
+        "lighthouse_store_event",
+    )
+    mcp_hold_s: Annotated[int, Whole(1, 300)] = 55
+    """Longest wait of an MCP client that may give up after 60 s."""
     redeliver_s: Annotated[float, Number(0.1, 3600)] = 30.0
     """An unanswered question is offered again after this."""
     max_parked: Annotated[int, Whole(1, 1_000_000)] = 10_000

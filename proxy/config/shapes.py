@@ -114,6 +114,11 @@ def parse_origin(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def parse_optional_origin(text: str) -> str:
+    """As `parse_origin`, or nothing."""
+    return parse_origin(text) if text else ""
+
+
 def parse_http_url(text: str) -> str:
     """Read any http or https URL without user information."""
     _split_http(text)
