@@ -32,6 +32,8 @@ run: $(VENV)/.ready-run ## Watch one exchange in each cohort, then keep serving;
 ##@ Work
 .PHONY: test
 test: $(VENV)/.ready ## All tests with coverage and its gates, then everything of `make check`
+	@# Here, because a test that has to build a peer first would run into its time-out; it says itself what is missing.
+	-$(BIN)/python tools/peers.py
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n auto $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
@@ -57,6 +59,7 @@ fix: $(VENV)/.ready ## Format, mend what ruff can mend, write the generated page
 .PHONY: bench
 bench: $(VENV)/.ready ## Measure delivery latency in both cohorts
 	$(BIN)/python bench/elicitation_benchmark.py $(BENCH_ARGS)
+	$(BIN)/python bench/relay_overhead.py
 
 .PHONY: soak
 soak: $(VENV)/.ready ## Run under load for a long time and watch memory and losses
@@ -82,7 +85,7 @@ lock: $(VENV)/.ready-run ## Resolve the dependencies anew into uv.lock, without 
 
 .PHONY: clean
 clean: ## Remove everything that was made here
-	rm -rf $(VENV) $(BUILD_VENV) build dist site .run htmlcov .coverage .coverage.* *.egg-info
+	rm -rf $(VENV) $(BUILD_VENV) .peers build dist site .run htmlcov .coverage .coverage.* *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -33,7 +33,7 @@ from proxy.downstream.elicitation_http import ElicitationDoors
 from proxy.downstream.relay import Relay
 from proxy.downstream.relay_upstream import MAX_HEAD_FIELDS, MAX_HEAD_LINE_BYTES, open_relay_session
 from proxy.downstream.wait_http import WaitDoor
-from proxy.flows.feed import FeedParts
+from proxy.flows.feed_parts import FeedParts
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.naming import AnswerNames
@@ -48,8 +48,11 @@ from proxy.stores.writer import SqliteWriter
 from proxy.upstream.bridge_http import HttpBridge
 from proxy.upstream.session import open_bridge_session
 
-DRAIN_S: Final = 1.0
-"""How long calls may go on after a stop; an exit takes less than 2 s in all. Source: ARCHITECTURE.md 2.6."""
+DRAIN_S: Final = 0.4
+"""How long calls may go on after a stop, in seconds.
+
+Source: ARCHITECTURE.md 2.6, an exit takes less than 2 s; aiohttp waits this long twice, at each of the two ports.
+"""
 
 SWEEP_S: Final = 30.0
 """How often what is long over is forgotten. Source: ours."""

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -75,6 +76,7 @@ class TestStart:
             deprecation_warnings=True,
         )
 
+    @pytest.mark.requirement("flags.persisted")
     async def test_a_change_at_run_time_outlives_a_restart_and_the_file(self, tmp_path: Path) -> None:
         given = {"state.url": f"sqlite://{tmp_path}/state.db", "admin.token_file": str(write_tokens(tmp_path))}
         async with house(NOBODY, given) as made:
@@ -87,6 +89,7 @@ class TestStart:
             assert (change["reason"], change["changes"]) == ("week 5", {"elicitation_percentage": [0.0, 25.0]})
             assert (await made.admin("GET", "/agents/bob")).json["reason"] == "forced"
 
+    @pytest.mark.requirement("routing.lists")
     async def test_a_group_stands_for_its_members(self) -> None:
         given = {
             "flags.elicitation_enabled": "true",
@@ -103,6 +106,7 @@ class TestStart:
             assert fields(dump["bridge"])["url"] == NOBODY
 
 
+@pytest.mark.requirement("house.no_start")
 class TestNoStart:
     async def test_a_token_file_that_is_not_in_order_stops_it(self, tmp_path: Path) -> None:
         path = await asyncio.to_thread(write_tokens, tmp_path)
@@ -149,6 +153,7 @@ class TestRunning:
             assert set(cleared) == {"breaker", "feeds"}
             assert (await made.house.health())["status"] == "healthy"
 
+    @pytest.mark.requirement("questions.forgetting")
     async def test_what_is_long_over_is_forgotten(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             alice = await made.bridge.token("alice")
@@ -184,6 +189,7 @@ class TestRunning:
             assert (await made.house.metrics())["elicit_sidecar_rollout_percentage"] == 0
 
 
+@pytest.mark.requirement("house.end")
 class TestEnd:
     async def test_the_end_answers_every_parked_wait_and_leaves_no_poll_behind(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
@@ -203,10 +209,12 @@ class TestEnd:
                 await stage.until("over")
 
             upstream.script = hang
-            async with asyncio.timeout(4):
-                async with house(f"http://127.0.0.1:{upstream.port}") as made, connect(made.port) as wire:
+            async with AsyncExitStack() as later:
+                async with house(f"http://127.0.0.1:{upstream.port}") as made:
+                    wire = await later.enter_async_context(connect(made.port))
                     await wire.send(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     await stage.until("asked")
+                assert await wire.reader.read() == b""
                 stage.reached("over")
             assert [line["event"] for line in made.lines] == ["gone"]
 

@@ -137,6 +137,7 @@ def _text(file: Path) -> str:
 def _alone(name: str) -> Iterator[None]:
     """Keep other processes from making the same environment; the system lets go when this one dies."""
     HOME.mkdir(exist_ok=True)
+    (HOME / ".gitignore").write_text("*\n", "utf-8")
     with (HOME / f"{name}.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
@@ -180,7 +181,11 @@ def main() -> int:
     code = 0
     for name in given.names or NAMES:
         try:
-            print(lock(name) or f"{name}: locked" if given.lock else f"{name}: {make(name)}", flush=True)
+            if given.lock:
+                lock(name)
+            else:
+                make(name)
+            print(f"{name}: {'locked' if given.lock else 'there'}", flush=True)
         except PeerError as error:
             print(f"tools/peers.py: {name}: {error}", file=sys.stderr, flush=True)
             code = 1

@@ -19,6 +19,7 @@ from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import Message
 
 _TYPE_KEY: Final = "elicitation_type"
+_QUESTION: Final = "elicitation_requested"
 _ANSWER_KINDS: Final[Mapping[str, AnswerKind]] = {
     "elicitation_accepted": AnswerKind.ACCEPT,
     "elicitation_declined": AnswerKind.DECLINE,
@@ -29,15 +30,17 @@ _ANSWER_KINDS: Final[Mapping[str, AnswerKind]] = {
 class NoteKind(StrEnum):
     """What a note is about."""
 
+    QUESTION = "question"
     ANSWER = "answer"
     OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """One bookkeeping message of the Bridge; all but `kind` is set for an answer only."""
+    """One bookkeeping message of the Bridge; `addressee` is set for a question, the rest for an answer only."""
 
     kind: NoteKind
+    addressee: str = ""
     responding_agent: str = ""
     answer_kind: AnswerKind = AnswerKind.DECLINE
     content: Mapping[str, object] | None = None
@@ -64,6 +67,9 @@ def read_note(message: Message) -> Note | None:
         return None
     kind = _ANSWER_KINDS.get(data[_TYPE_KEY])
     if kind is None:
+        addressee = data.get("to_agent")
+        if data[_TYPE_KEY] == _QUESTION and isinstance(addressee, str):
+            return Note(kind=NoteKind.QUESTION, addressee=addressee)
         return Note(kind=NoteKind.OTHER)
     responder, content = data.get("responding_agent"), data.get("response_data")
     if not isinstance(responder, str) or not is_writable(content):
@@ -74,6 +80,12 @@ def read_note(message: Message) -> Note | None:
         answer_kind=kind,
         content=content if isinstance(content, dict) else None,
     )
+
+
+def asks(message: Message, agent_id: AgentId) -> bool:
+    """Whether the message is the Bridge's note that this agent has just been asked something."""
+    note = read_note(message)
+    return note is not None and note.kind is NoteKind.QUESTION and note.addressee == agent_id
 
 
 def is_for_others(note: Note, agent_id: AgentId) -> bool:

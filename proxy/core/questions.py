@@ -170,11 +170,6 @@ class QuestionBook:
             return True
         return entry.state is State.OFFERED and now >= entry.offered_at + self.redeliver_s
 
-    def next_due(self, agent_id: AgentId) -> float | None:
-        """Monotonic time at which an offered question is due again, or None when there is none."""
-        due = [entry.offered_at + self.redeliver_s for entry in self._of(agent_id) if entry.state is State.OFFERED]
-        return min(due, default=None)
-
     def take_back(self, elicitation_ids: Iterable[ElicitationId]) -> None:
         """The reply that carried these did not reach the agent: they are new again."""
         for elicitation_id in elicitation_ids:

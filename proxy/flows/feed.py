@@ -7,28 +7,22 @@ out, since a Bridge keeps working on an abandoned one.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.core.breaker import Breaker
-from proxy.core.elicitation import BridgeStatus
+from proxy.core.bookkeeping import asks
 from proxy.core.errors import BridgeFault, BridgeRefused
-from proxy.core.exchange import BridgeSaid, Event, Stirred, WayFailed
-from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.exchange import BridgeSaid, Event, Stirred
+from proxy.core.ids import AgentId
 from proxy.core.legacy import Message, renumbered
-from proxy.core.outcome import ElicitationOutcome
-from proxy.core.pace import Pace
-from proxy.core.questions import QuestionBook
-from proxy.core.routing import Reason, Way
 from proxy.core.secret import Secret
-from proxy.core.sequences import SequenceMap
 from proxy.flows.budget import Budget
 from proxy.flows.credential import TOKEN_REFUSED, BridgeCredential
-from proxy.flows.naming import AnswerNames
+from proxy.flows.feed_parts import FeedParts
 from proxy.flows.pause import Pause
+from proxy.flows.question_poll import QuestionPoll
 from proxy.flows.waiter import Parcel, Waiter
-from proxy.ports import Bridge, Clock, Recorder
 
 FIRST_RETRY_S: Final = 0.05
 LAST_RETRY_S: Final = 1.0
@@ -36,30 +30,6 @@ LAST_RETRY_S: Final = 1.0
 
 SURE_S: Final = 5.0
 """After so many seconds without contact the log may be another one. Source: ours; a Bridge restarts in 1.3 s."""
-
-PEEK_S: Final = 1.0
-"""Longest time a wait of zero seconds is looked after. Source: ours."""
-
-MAX_CHECKS: Final = 5
-"""Most vanished questions whose state is asked for in one round. Source: ours."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedParts:
-    """What all feeds of one sidecar share."""
-
-    bridge: Bridge
-    book: QuestionBook
-    breaker: Breaker
-    sequences: SequenceMap
-    names: AnswerNames
-    clock: Clock
-    recorder: Recorder
-    spawn: Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
-    """Start a task in the TaskGroup of the house, under a name."""
-    new_pace: Callable[[], Pace]
-    hold_s: float
-    """How long one long poll is held at the Bridge, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +60,23 @@ class Feed:
         self.access = BridgeCredential(agent_id, credential, parts.bridge, parts.clock)
         self._parts = parts
         self._budget = Budget(parts.new_pace(), parts.clock)
-        self._pause = Pause(parts.clock)
+        self._questions = QuestionPoll(
+            agent_id,
+            parts,
+            budget=self._budget,
+            access=self.access,
+            is_wanted=lambda: any(waiter.on_elicitation for waiter in self.waiters),
+            post=self._post_all,
+            met=self._met,
+        )
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._scope: asyncio.Timeout | None = None
         self._polled_from = 0
         self._kept: _Batch | None = None
         self._barren = _Barren(0, 0)
         self._offset = parts.sequences.offset
+        self._has_news = False
+        """Something was stored while the long poll ran on for nobody."""
         self._unsure = True
         self._contact_at = float("-inf")
 
@@ -114,8 +94,8 @@ class Feed:
             self._hand_out(kept)
         self._start("messages", self._carry_messages)
         if waiter.on_elicitation:
-            self._start("questions", self._carry_questions)
-        if waiter.scan < self._polled_from:
+            self._start("questions", self._questions.run)
+        if waiter.scan < self._polled_from or self._has_news:
             self.look_again()
 
     def leave(self, waiter: Waiter, *, gone: bool) -> None:
@@ -134,17 +114,8 @@ class Feed:
         self._stop("messages")
 
     async def peek(self) -> bool:
-        """Ask for questions once, for a wait that will not wait; False when the Bridge did not serve it.
-
-        Where the last look was only a moment ago, or the allowance is used up, what is known has to do.
-        """
-        if self._budget.until_question():
-            return self.access.is_trusted()
-        if not self._parts.breaker.may_try(self._parts.clock.now()):
-            return False
-        async with asyncio.timeout(PEEK_S):
-            failed = await self._ask_once()
-        return failed is None and self.access.is_trusted()
+        """Ask for questions once, for a wait that will not wait; see QuestionPoll."""
+        return await self._questions.peek()
 
     def stir(self) -> None:
         """A question for this agent was noted: all its waits look."""
@@ -153,7 +124,10 @@ class Feed:
 
     def look_again(self) -> None:
         """Messages for this agent were stored, or a lower cursor came: begin the long poll anew."""
-        if self._scope is None or not self.waiters:
+        if self._scope is None:
+            return
+        if not self.waiters:  # the next wait cuts it short: nobody would be woken now
+            self._has_news = True
             return
         # Given up here, because a poll can be cut only once.
         scope, self._scope = self._scope, None
@@ -234,6 +208,7 @@ class Feed:
                 self._report_loss()
                 since = min((waiter.scan for waiter in self.waiters), default=self._polled_from)
                 self._polled_from, offset = since, parts.sequences.offset
+                self._has_news = False
                 self._budget.spend()
                 found = await parts.bridge.wait(
                     self.agent_id, self.access.secret, since=parts.sequences.to_bridge(since), hold_s=parts.hold_s
@@ -290,6 +265,8 @@ class Feed:
 
     def _deliver(self, batch: _Batch) -> None:
         self._budget.stir()
+        if any(asks(message, self.agent_id) for message in batch.messages):
+            self._questions.hurry()
         if self.waiters:
             self._hand_out(batch)
         else:
@@ -319,76 +296,6 @@ class Feed:
         known = self._barren
         joins = known.since <= since <= known.upto
         self._barren = _Barren(known.since, max(known.upto, upto)) if joins else _Barren(since, upto)
-
-    # Questions
-
-    async def _carry_questions(self) -> None:
-        breaker, clock = self._parts.breaker, self._parts.clock
-        while any(waiter.on_elicitation for waiter in self.waiters):
-            if gap_s := self._budget.until_question():
-                await self._pause.sleep(gap_s)
-                continue
-            if not breaker.may_try(clock.now()):
-                way = breaker.way(clock.now())
-                self._post_all(WayFailed(Reason(way.value) if way is not Way.OPEN else Reason.BREAKER_OPEN))
-                return
-            failed = await self._ask_once()
-            if failed is not None:
-                self._post_all(WayFailed(failed))
-                return
-
-    async def _ask_once(self) -> Reason | None:
-        """One round of questions; the reason why the elicitation way is lost, or None."""
-        try:
-            return await self._ask()
-        finally:
-            self._budget.asked()
-
-    async def _ask(self) -> Reason | None:
-        parts = self._parts
-        listed_before = set(parts.book.absent_from(self.agent_id, ()))
-        self._budget.spend()
-        try:
-            found = await parts.bridge.pending(self.agent_id, self.access.secret)
-        except BridgeRefused as refusal:
-            if refusal.bridge_status in TOKEN_REFUSED:  # the poll for messages renews the token or passes it on
-                self.access.doubted()
-                parts.breaker.abandoned()
-                return None
-            if refusal.bridge_status in {404, 405}:
-                parts.breaker.incapable(parts.clock.now())
-                return Reason.INCAPABLE
-            parts.breaker.failed(parts.clock.now())
-            return Reason.FALLBACK
-        except BridgeFault:
-            self.access.disturbed()
-            parts.breaker.failed(parts.clock.now())
-            return Reason.FALLBACK
-        except asyncio.CancelledError:
-            parts.breaker.abandoned()
-            raise
-        parts.breaker.succeeded()
-        self._met()
-        for elicitation in found:
-            if parts.book.add(elicitation):
-                parts.recorder.elicitation(ElicitationOutcome.SEEN, self.agent_id)
-                self._budget.stir()
-        if found:  # new ones, ones that are due again, and ones that another wait gave back
-            self._post_all(Stirred())
-        listed = {elicitation.elicitation_id for elicitation in found}
-        await self._check_vanished(sorted(listed_before - listed)[:MAX_CHECKS])
-        return None
-
-    async def _check_vanished(self, vanished: Sequence[ElicitationId]) -> None:
-        """Questions the Bridge no longer lists: forget those it says are over, keep what it cannot tell."""
-        for elicitation_id in vanished:
-            self._budget.spend()
-            try:
-                status = await self._parts.bridge.status(elicitation_id, self.access.secret)
-            except BridgeFault:
-                return
-            if status is not BridgeStatus.PENDING:
-                self._parts.book.withdraw(elicitation_id)
 
 
 def _said(refusal: BridgeRefused) -> BridgeSaid:

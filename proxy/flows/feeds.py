@@ -11,7 +11,8 @@ from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import ElicitationOutcome
 from proxy.core.routing import Route, Way
 from proxy.core.secret import Secret
-from proxy.flows.feed import Feed, FeedParts
+from proxy.flows.feed import Feed
+from proxy.flows.feed_parts import FeedParts
 from proxy.flows.flags import FlagBoard
 from proxy.flows.waiter import Waiter
 

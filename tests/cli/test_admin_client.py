@@ -29,6 +29,7 @@ async def test_a_json_object_is_handed_back() -> None:
         assert await asyncio.to_thread(call) == {"version": 3}
 
 
+@pytest.mark.requirement("cli.exit_codes")
 @pytest.mark.parametrize(
     ("reply", "text"),
     [
@@ -55,6 +56,7 @@ async def test_anything_else_ends_the_command_with_one_line(
     assert len(said.err.splitlines()) == 1
 
 
+@pytest.mark.requirement("cli.no_proxy")
 async def test_a_proxy_of_the_environment_never_sees_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

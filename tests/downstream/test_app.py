@@ -24,6 +24,7 @@ CALLS = [
 ]
 
 
+@pytest.mark.requirement("door.names")
 class TestNames:
     @pytest.mark.parametrize(("method", "target", "door"), CALLS)
     @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ class TestNames:
             assert upstream.received[0].head.all(b"host") == [b"127.0.0.1:%d" % upstream.port]
 
 
+@pytest.mark.requirement("door.one_outcome")
 class TestDoors:
     @pytest.mark.parametrize(("method", "target", "door"), CALLS)
     @pytest.mark.parametrize("flags", [ON, OFF], ids=["on", "off"])
@@ -120,6 +122,7 @@ class TestDoors:
             assert [line["event"] for line in made.lines] == ["gone"]
 
 
+@pytest.mark.requirement("door.defect")
 class TestDefects:
     @pytest.mark.parametrize(
         ("method", "target", "broken"),
@@ -180,6 +183,7 @@ METRICS = (
 """What ARCHITECTURE.md 3.6 names and this release has."""
 
 
+@pytest.mark.requirement("metrics.names")
 class TestMetrics:
     async def test_metrics_have_the_promised_names_and_no_agent_in_them(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:

@@ -13,6 +13,7 @@ BOTH_WAYS = pytest.mark.parametrize("way", ["store", "respond"])
 
 
 class TestAnswers:
+    @pytest.mark.requirement("answers.back_to_asker")
     @BOTH_WAYS
     async def test_an_answer_goes_up_once_and_reaches_the_asker(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -32,6 +33,7 @@ class TestAnswers:
             line = next(line for line in made.house.lines if line["door"] == f"http_{way}")
             assert (line["event"], line["agent_id"], line["status"]) == ("answered", "bob", 200)
 
+    @pytest.mark.requirement("answers.replies")
     async def test_an_answer_stored_is_acknowledged_like_a_stored_event(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             asked = await ask_bob(made)
@@ -42,12 +44,14 @@ class TestAnswers:
             assert heard.headers["Content-Type"] == "application/json"
             assert int(str(heard.json["sequence"])) <= len(made.bridge.state.log)
 
+    @pytest.mark.requirement("answers.replies")
     async def test_an_answer_responded_is_acknowledged_like_by_the_bridge(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             asked = await ask_bob(made)
             heard = await asked.give("respond")
             assert heard.json == {"status": "success", "message": f"Elicitation {asked.named} accepted"}
 
+    @pytest.mark.requirement("answers.stored")
     @pytest.mark.parametrize(
         "data",
         [
@@ -65,6 +69,7 @@ class TestAnswers:
             assert (await made.store(asked.bob, told)).status == 200
             assert await asked.status() == "accepted"
 
+    @pytest.mark.requirement("door.invalid_answer")
     @BOTH_WAYS
     async def test_an_invalid_answer_names_the_path_and_leaves_the_question_open(
         self, tmp_path: Path, way: str
@@ -83,6 +88,7 @@ class TestAnswers:
             assert await asked.outcomes() == {"seen": 1, "invalid": 1, "accepted": 1}
             assert made.house.lines[-2]["event"] == "refused"
 
+    @pytest.mark.requirement("answers.addressee_only")
     @BOTH_WAYS
     async def test_another_agent_may_not_answer(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -97,6 +103,7 @@ class TestAnswers:
             assert samples['elicit_sidecar_errors_total{code="answer_forbidden",fault="agent"}'] == 1
             assert (await asked.give(way)).status == 200
 
+    @pytest.mark.requirement("answers.first_wins")
     @BOTH_WAYS
     async def test_the_same_answer_again_is_the_same_success_without_effect(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -109,6 +116,7 @@ class TestAnswers:
             assert (await asked.give(other_way)).status == 200
             assert (await asked.outcomes())["duplicate"] == 2
 
+    @pytest.mark.requirement("answers.once_upstream")
     @BOTH_WAYS
     async def test_two_equal_answers_at_once_go_up_once(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -121,6 +129,7 @@ class TestAnswers:
             assert [task.result().status for task in both] == [200, 200]
             assert made.arrived("POST /elicitation/respond") == 1
 
+    @pytest.mark.requirement("answers.first_wins")
     @BOTH_WAYS
     async def test_a_different_second_answer_is_a_conflict(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -135,6 +144,7 @@ class TestAnswers:
             assert isinstance(security, dict)
             assert security["answer_conflicts"] == 1
 
+    @pytest.mark.requirement("questions.deadline")
     @BOTH_WAYS
     async def test_an_answer_after_the_deadline_is_told_so(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -154,6 +164,7 @@ class TestAnswers:
             assert await asked.status() == "declined"
             assert (await asked.outcomes())["declined"] == 1
 
+    @pytest.mark.requirement("answers.cancel_travels_as_decline")
     @BOTH_WAYS
     async def test_a_question_can_be_cancelled_by_its_addressee(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -163,6 +174,7 @@ class TestAnswers:
             assert await asked.status() == "declined"
             assert (await asked.outcomes())["cancelled"] == 1
 
+    @pytest.mark.requirement("answers.not_ours")
     async def test_the_askers_own_cancel_is_the_bridges_business(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             asked = await ask_bob(made)
@@ -175,6 +187,7 @@ class TestAnswers:
             # The answer that comes too late is told so.
             assert (await asked.give("respond")).status in {409, 410}
 
+    @pytest.mark.requirement("answers.clear_refusal")
     @BOTH_WAYS
     async def test_an_answer_that_cannot_be_read_is_refused_only_for_a_question_of_ours(
         self, tmp_path: Path, way: str
@@ -190,6 +203,7 @@ class TestAnswers:
             assert (other.status, other.headers["Content-Type"]) == (200 if way == "store" else 500, "application/json")
             assert made.house.lines[-1]["event"] == "relayed"
 
+    @pytest.mark.requirement("answers.not_ours")
     @BOTH_WAYS
     async def test_without_a_token_the_bridge_refuses_in_its_own_words(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -199,6 +213,7 @@ class TestAnswers:
             assert heard.json == {"detail": "Not authenticated"}
             assert await asked.status() == "pending"
 
+    @pytest.mark.requirement("answers.released")
     @BOTH_WAYS
     async def test_an_answer_the_bridge_does_not_take_may_be_given_again(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -214,6 +229,7 @@ class TestAnswers:
             outcomes = await asked.outcomes()
             assert (outcomes["undelivered"], outcomes["accepted"]) == (1, 1)
 
+    @pytest.mark.requirement("answers.unclear_outcome")
     @BOTH_WAYS
     async def test_an_answer_whose_reply_was_lost_counts_once(self, tmp_path: Path, way: str) -> None:
         async with stand(tmp_path) as made:
@@ -223,6 +239,7 @@ class TestAnswers:
             assert await asked.status() == "accepted"
             assert made.arrived("POST /elicitation/respond") == 1
 
+    @pytest.mark.requirement("answers.once_upstream")
     async def test_an_agent_that_leaves_while_its_answer_is_on_its_way_leaves_the_question_open(
         self, tmp_path: Path
     ) -> None:

@@ -16,6 +16,7 @@ async def _direct(stand: Stand, query: str, token: str) -> Heard:
     return await stand.house.call("GET", f"/event/wait?{query}", token=token, port=url.port or 0)
 
 
+@pytest.mark.requirement("wait.reply_shape")
 class TestShape:
     async def test_a_question_has_the_shape_of_a_message_of_the_bridge(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
@@ -59,6 +60,7 @@ class TestShape:
             assert [message["sequence"] for message in messages] == [3, 4]
             assert [fields(message["data"]) for message in messages] == [{"n": 1}, {"n": 2}]
 
+    @pytest.mark.requirement("delivery.items_untouched")
     async def test_a_message_reaches_a_parked_wait_as_the_bytes_that_the_bridge_wrote(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
@@ -78,6 +80,7 @@ def _kinds_of(value: dict[str, object]) -> dict[str, object]:
 
 
 class TestTime:
+    @pytest.mark.requirement("wait.timeout_cap")
     @pytest.mark.parametrize("asked_s", [1, 2, 60])
     async def test_a_wait_that_sees_nothing_ends_in_the_words_of_the_bridge(self, tmp_path: Path, asked_s: int) -> None:
         async with stand(tmp_path) as made:
@@ -88,6 +91,7 @@ class TestTime:
             assert heard.body == b'{"events":[],"count":0,"waited_seconds":%d,"status":"timeout"}' % asked_s
             assert made.house.lines[-1]["event"] == "timed_out"
 
+    @pytest.mark.requirement("wait.timeout_cap")
     async def test_a_wait_without_a_time_lasts_as_long_as_at_the_bridge(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
@@ -97,6 +101,7 @@ class TestTime:
             made.clock.advance(0.5)
             assert (await task).json["waited_seconds"] == 60
 
+    @pytest.mark.requirement("wait.timeout_cap")
     async def test_a_wait_lasts_300_seconds_at_most_and_repeats_the_number_that_was_asked(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
@@ -130,6 +135,7 @@ class TestTime:
             assert heard.json["waited_seconds"] == 0
             assert made.house.lines[-1]["elicitations"] == ["offered"]
 
+    @pytest.mark.requirement("drain.answers_all")
     async def test_a_stopping_sidecar_answers_parked_waits_with_the_time_they_asked(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
@@ -141,6 +147,7 @@ class TestTime:
 
 
 class TestTheBridgesOwnWords:
+    @pytest.mark.requirement("wait.left_to_the_bridge")
     @pytest.mark.parametrize(
         "query",
         [
@@ -171,6 +178,7 @@ class TestTheBridgesOwnWords:
             assert line["event"] in {"relayed", "timed_out"}
             assert "route" not in line
 
+    @pytest.mark.requirement("feed.trusted_only")
     @pytest.mark.parametrize(
         "authorization", ["", "Basic Zm9vOmJhcg==", "Bearer", "Bearer short", "Bearer forged:bob:1795386707.73:00"]
     )
@@ -188,6 +196,7 @@ class TestTheBridgesOwnWords:
             assert heard.headers["Content-Type"] == own.headers["Content-Type"]
             assert [line["event"] for line in made.house.lines] == ["relayed"]
 
+    @pytest.mark.requirement("wait.arguments")
     async def test_the_last_of_repeated_parameters_counts_and_unknown_ones_do_not(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
@@ -198,6 +207,7 @@ class TestTheBridgesOwnWords:
 
 
 class TestLegacy:
+    @pytest.mark.requirement("door.off")
     async def test_a_reply_in_the_legacy_cohort_is_relayed_byte_for_byte(self) -> None:
         item = (
             b'{ "sequence" : 7, "event_type": "custom", "timestamp": "2026-11-23T00:00:00+00:00", "data": {"a":1.0} }'
@@ -216,6 +226,7 @@ class TestLegacy:
             (line,) = made.lines
             assert (line["event"], line["items"], line["reason"]) == ("delivered", 1, "disabled")
 
+    @pytest.mark.requirement("door.off")
     @pytest.mark.parametrize(
         ("status", "body", "result"),
         [
@@ -242,6 +253,7 @@ class TestLegacy:
             assert heard.items == own.items
             assert made.house.lines[-1]["reason"] == "split"
 
+    @pytest.mark.requirement("routing.owner")
     async def test_other_methods_and_other_paths_are_no_waits(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
@@ -256,6 +268,7 @@ class TestLegacy:
             assert heard.status == 404
             assert made.house.lines[-1]["door"] == "http_wait"
 
+    @pytest.mark.requirement("sequences.restart")
     async def test_after_a_restart_of_the_bridge_a_legacy_agent_keeps_its_cursor(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
@@ -297,6 +310,7 @@ def _restart_log(made: Stand, *, messages: int) -> None:
         made.bridge.state.log.append(draft, made.clock.wall())
 
 
+@pytest.mark.requirement("door.removed")
 class TestRemoved:
     async def test_a_removed_wait_is_410_with_the_link_of_the_guide(self, tmp_path: Path) -> None:
         guide = "https://guide.example/move"

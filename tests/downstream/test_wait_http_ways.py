@@ -4,11 +4,14 @@ import asyncio
 import socket
 from pathlib import Path
 
+import pytest
+
 from proxy.devbridge.settings import Switches
 from tests.support.house import OFF, ON, fields, stand, until
 
 
 class TestHandOver:
+    @pytest.mark.requirement("questions.seen_at_creation")
     async def test_a_question_seen_being_asked_is_handed_over_without_another_poll(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
@@ -21,6 +24,7 @@ class TestHandOver:
                 "POST /elicitation/create": 1
             }
 
+    @pytest.mark.requirement("door.polling")
     async def test_a_question_asked_at_the_bridge_itself_is_found_by_polling(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
@@ -31,6 +35,7 @@ class TestHandOver:
             assert fields(item["data"])["elicitation_id"] == asked["elicitation_id"]
             assert made.house.lines[-1]["delivery_seconds"] == [0.1]
 
+    @pytest.mark.requirement("feed.one_poll")
     async def test_many_waits_of_one_agent_cost_one_upstream_poll(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
@@ -44,6 +49,7 @@ class TestHandOver:
             for task in still:
                 assert (await task).status == 200
 
+    @pytest.mark.requirement("questions.redelivery")
     async def test_an_unanswered_question_is_offered_again_after_its_time(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
@@ -57,6 +63,7 @@ class TestHandOver:
             made.clock.advance(1)
             assert fields((await again).items[0]["data"])["elicitation_id"] == asked["elicitation_id"]
 
+    @pytest.mark.requirement("questions.at_least_once")
     async def test_a_reply_cut_on_the_wire_is_offered_again_at_once(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
@@ -85,6 +92,7 @@ class TestHandOver:
 
 
 class TestLeaving:
+    @pytest.mark.requirement("feed.disconnect")
     async def test_an_agent_that_hangs_up_releases_everything(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
@@ -102,6 +110,7 @@ class TestLeaving:
             assert metrics['elicit_sidecar_calls_total{door="http_wait",result="gone"}'] == 2
             assert metrics["elicit_sidecar_parked_waits"] == 0
 
+    @pytest.mark.requirement("door.one_outcome")
     async def test_an_agent_that_hangs_up_on_a_relayed_wait_releases_the_bridge(self, tmp_path: Path) -> None:
         async with stand(tmp_path, flags=OFF) as made:
             bob = await made.bridge.token("bob")
@@ -112,6 +121,7 @@ class TestLeaving:
             await until(lambda: len(made.house.lines) == 1)
             assert made.house.lines[0]["event"] == "gone"
 
+    @pytest.mark.requirement("wait.bound")
     async def test_one_wait_more_than_may_be_parked_is_refused(self, tmp_path: Path) -> None:
         async with stand(tmp_path, {"wait.max_parked": "1"}) as made:
             bob = await made.bridge.token("bob")
@@ -125,6 +135,7 @@ class TestLeaving:
 
 
 class TestOperators:
+    @pytest.mark.requirement("flags.next_call")
     async def test_a_change_of_flags_holds_for_the_next_call(self, tmp_path: Path) -> None:
         async with stand(tmp_path, flags=OFF) as made:
             bob = await made.bridge.token("bob")
@@ -136,6 +147,7 @@ class TestOperators:
             ways = [(line["route"], line["reason"]) for line in made.house.lines]
             assert ways == [("legacy", "disabled"), ("elicitation", "split"), ("legacy", "denied")]
 
+    @pytest.mark.requirement("flags.parked_waits")
     async def test_a_parked_wait_learns_a_change_of_flags(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
@@ -151,6 +163,7 @@ class TestOperators:
             line = made.house.lines[-1]
             assert (line["route"], line["reason"], line["cohort"]) == ("legacy", "disabled", "elicitation")
 
+    @pytest.mark.requirement("flags.overrides")
     async def test_an_agent_can_be_forced_and_unforced(self, tmp_path: Path) -> None:
         async with stand(tmp_path, flags=OFF) as made:
             bob = await made.bridge.token("bob")
@@ -163,6 +176,7 @@ class TestOperators:
             ways = [(line["route"], line["reason"]) for line in made.house.lines]
             assert ways == [("elicitation", "forced"), ("legacy", "disabled")]
 
+    @pytest.mark.requirement("flags.parked_waits")
     async def test_forcing_an_agent_to_legacy_reaches_its_parked_wait(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:
             bob = await made.bridge.token("bob")
@@ -175,6 +189,7 @@ class TestOperators:
 
 
 class TestFallback:
+    @pytest.mark.requirement("breaker.incapable")
     async def test_a_bridge_without_elicitation_is_served_the_legacy_way_in_the_same_call(self, tmp_path: Path) -> None:
         async with stand(tmp_path, switches=Switches(elicitation=False)) as made:
             bob = await made.bridge.token("bob")
@@ -186,6 +201,7 @@ class TestFallback:
             assert (made.house.lines[-1]["route"], made.house.lines[-1]["reason"]) == ("legacy", "incapable")
             assert made.house.lines[-1]["fell_back"] == "incapable"
 
+    @pytest.mark.requirement("fallback.same_call")
     async def test_a_parked_wait_falls_back_with_the_time_that_is_left(self, tmp_path: Path) -> None:
         async with stand(tmp_path, {"breaker.failures": "1"}) as made:
             bob = await made.bridge.token("bob")
@@ -205,6 +221,7 @@ class TestFallback:
             assert metrics['elicit_sidecar_fallbacks_total{reason="breaker_open"}'] == 1
             assert metrics['elicit_sidecar_breaker_state{state="open"}'] == 1
 
+    @pytest.mark.requirement("fallback.switched_off")
     async def test_without_the_fallback_a_failing_way_is_an_error(self, tmp_path: Path) -> None:
         flags = {**ON, "flags.legacy_fallback": "false"}
         async with stand(tmp_path, flags=flags, switches=Switches(fail_elicitation=True)) as made:

@@ -233,7 +233,7 @@ class TestPeek:
     async def test_a_bridge_that_hangs_is_given_up_in_the_time_for_a_peek(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("proxy.flows.feed.PEEK_S", 0.01)
+        monkeypatch.setattr("proxy.flows.question_poll.PEEK_S", 0.01)
         async with flow_stand() as made:
             gate = made.bridge.gate("pending")
             assert await made.peek("bob", made.bridge.token("bob")) is None

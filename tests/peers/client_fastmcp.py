@@ -17,7 +17,6 @@ class FastSession:
 
     async def call(self, step: Json, timeout_s: float | None) -> Json:
         """Call a tool, with as many rounds as the server asks for."""
-
         result = await self.inner.call_tool_mcp(
             str(step["tool"]),
             dict(step.get("arguments") or {}),
@@ -28,7 +27,9 @@ class FastSession:
 
     async def tools(self) -> list[Json]:
         """The tools as they came."""
-        return [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in await self.inner.list_tools()]
+        return [
+            tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in await self.inner.list_tools()
+        ]
 
 
 async def work(client: Client) -> None:
@@ -40,7 +41,7 @@ async def work(client: Client) -> None:
         action, content = await client.asked(message, raw.get("requestedSchema"), **more)
         return ElicitResult(action=action, content=content)
 
-    async def heard(message: object) -> None:  # noqa: RUF029  fastmcp's type
+    async def heard(message: object) -> None:
         inner = getattr(message, "root", message)
         if isinstance(method := getattr(inner, "method", None), str):
             client.heard(method, inner.model_dump(mode="json", by_alias=True, exclude_none=True).get("params"))

@@ -19,7 +19,6 @@ class V1Session:
 
     async def call(self, step: Json, timeout_s: float | None) -> Json:
         """Call a tool."""
-
         result = await self.session.call_tool(
             str(step["tool"]),
             dict(step.get("arguments") or {}),
@@ -43,7 +42,7 @@ async def work(client: Client) -> None:
         action, content = await client.asked(params.message, raw.get("requestedSchema"), **more)
         return types.ElicitResult(action=action, content=content)
 
-    async def heard(message: object) -> None:  # noqa: RUF029  the SDK's type
+    async def heard(message: object) -> None:
         if isinstance(message, types.ServerNotification):
             client.heard(message.root.method, message.root.model_dump(mode="json").get("params"))
 

@@ -22,7 +22,6 @@ class V2Session:
 
     async def call(self, step: Json, timeout_s: float | None) -> Json:
         """Call a tool, with as many rounds as the server asks for."""
-
         result = await self.inner.call_tool(
             str(step["tool"]),
             dict(step.get("arguments") or {}),
@@ -46,7 +45,7 @@ async def work(client: Client) -> None:
         action, content = await client.asked(params.message, raw.get("requestedSchema"), **more)
         return types.ElicitResult(action=action, content=content)
 
-    async def heard(message: object) -> None:  # noqa: RUF029  the SDK's type
+    async def heard(message: object) -> None:
         if not isinstance(message, Exception):
             raw = message.model_dump(mode="json", by_alias=True, exclude_none=True)
             client.heard(raw.get("method"), raw.get("params"))

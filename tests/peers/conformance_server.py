@@ -20,7 +20,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.prompts.base import UserMessage
 from mcp.server.mcpserver.tools import Tool
-from mcp.server.streamable_http import EventStore
+from mcp.server.streamable_http import EventMessage, EventStore
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import (
     AudioContent,
@@ -38,9 +38,7 @@ from mcp.types import (
 from peer_server import read_options, run
 from pydantic import Field
 
-PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
-)
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 """One red pixel."""
 
 WAV = base64.b64encode(b"RIFF$\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0@\x1f\0\0@\x1f\0\0\1\0\x08\0data\0\0\0\0").decode()
@@ -131,10 +129,10 @@ class Memory(EventStore):
         self._events.append((stream_id, message))
         return str(len(self._events))
 
-    async def replay_events_after(self, last_event_id: str, send_callback: Callable[..., Awaitable[None]]) -> str | None:
+    async def replay_events_after(
+        self, last_event_id: str, send_callback: Callable[..., Awaitable[None]]
+    ) -> str | None:
         """Send what followed on the same stream."""
-        from mcp.server.streamable_http import EventMessage  # noqa: PLC0415  beside its one use
-
         place = int(last_event_id)
         if not 0 < place <= len(self._events):
             return None

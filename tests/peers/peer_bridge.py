@@ -85,8 +85,10 @@ class Bridge:
             looking_task.cancel()
 
         async def looking() -> None:
-            while not (questions := await self.pending(agent_id)):
+            questions = await self.pending(agent_id)
+            while not questions:
                 await asyncio.sleep(LOOK_S)
+                questions = await self.pending(agent_id)
             found.append(questions)
             waiting_task.cancel()
 
@@ -145,7 +147,7 @@ class Tools:
         return await as_text(self.bridge.call("POST", "/event/store", json=body))
 
     async def lighthouse_elicit_information(
-        self, to_agent: str, message: str, schema: dict, timeout_seconds: int = 30, metadata: dict | None = None
+        self, *, to_agent: str, message: str, schema: dict, timeout_seconds: int = 30, metadata: dict | None = None
     ) -> str:
         """Ask another agent."""
         body = {"from_agent": self.bridge.agent, "to_agent": to_agent, "message": message, "schema": schema}
@@ -169,7 +171,7 @@ class Tools:
         """Tell whether the Bridge is there."""
         return await as_text(self.bridge.call("GET", "/health"))
 
-    async def wait_and_ask(self, agent_id: str, timeout_seconds: int, since: int | None, ask: Ask) -> Json:
+    async def wait_and_ask(self, agent_id: str, timeout_seconds: int, *, since: int | None, ask: Ask) -> Json:
         """Wait, and put each question that comes up to the client; then go on waiting."""
         deadline, asked = time.time() + timeout_seconds, []
         while isinstance(found := await self.bridge.wait_or_question(agent_id, deadline, since), list):

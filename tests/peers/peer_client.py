@@ -18,10 +18,10 @@ A plan has
     interactive then take more steps as they come, each begun at once: without a host from standard input
 
 A step is {"do": "call", "tool", "arguments", "timeout_s", "progress", "tag"}, {"do": "list", "tag"}, {"do": "answer",
-"answer", "content"} for later questions, or {"do": "cancel", "of"} with the tag of a call. Each thing that happens is one line of JSON on
-standard output with its `kind` and, in a host, its `run`: connected, asked, heard, tools, result, error, and
-with `over` at the end of a client closed, failed or dropped. `seconds` counts from the beginning of the step, for `connected` and `closed` from that of the client. The
-clients for Node do the same.
+"answer", "content"} for later questions, or {"do": "cancel", "of"} with the tag of a call. Each thing that happens is
+one line of JSON on standard output with its `kind` and, in a host, its `run`: connected, asked, heard, tools, result,
+error, and with `over` at the end of a client closed, failed or dropped. `seconds` counts from the beginning of the
+step, for `connected` and `closed` from that of the client. The clients for Node do the same.
 """
 
 import asyncio
@@ -68,7 +68,8 @@ class Client:
     def say(self, kind: str, **fields: object) -> None:
         """Print one line."""
         named = {"kind": kind} if self.name is None else {"kind": kind, "run": self.name}
-        print(json.dumps(named | fields, default=str), flush=True)
+        sys.stdout.write(json.dumps(named | fields, default=str) + "\n")
+        sys.stdout.flush()
 
     @property
     def answers(self) -> bool:

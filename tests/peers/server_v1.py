@@ -66,7 +66,7 @@ if options.asks:
         async def put(question: Json) -> tuple[str, Json | None]:
             return await elicit(ctx, str(question["message"]), question["schema"])
 
-        return await as_text(tools.wait_and_ask(agent_id, timeout_seconds, since_sequence, put))
+        return await as_text(tools.wait_and_ask(agent_id, timeout_seconds, since=since_sequence, ask=put))
 
 else:
     server.add_tool(tools.lighthouse_wait_for_messages)

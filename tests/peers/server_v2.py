@@ -122,7 +122,7 @@ if options.asks:
             reply = await ctx.session.elicit_form(str(question["message"]), dict(question["schema"]), ctx.request_id)
             return reply.action, reply.content
 
-        return await as_text(tools.wait_and_ask(agent_id, timeout_seconds, since_sequence, put))
+        return await as_text(tools.wait_and_ask(agent_id, timeout_seconds, since=since_sequence, ask=put))
 
 else:
     server.add_tool(tools.lighthouse_wait_for_messages)

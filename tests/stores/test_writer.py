@@ -8,15 +8,15 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from proxy.core.errors import FlagConflict, StateUnavailable
 from proxy.stores import writer as writer_module
-from proxy.stores.writer import MAX_BATCH, SCHEMA_VERSION, SqliteWriter, open_database
+from proxy.stores.writer import MAX_BATCH, SqliteWriter, open_database
 
 INSERT = "INSERT INTO forced VALUES (?, 'legacy', NULL)"
 
@@ -69,16 +69,6 @@ class Held:
     def __call__(self, _connection: sqlite3.Connection) -> None:
         self.begun.set()
         assert self.go.wait(10)
-
-
-@contextmanager
-def _mode(path: Path, mode: int) -> Iterator[None]:
-    before = stat.S_IMODE(path.stat().st_mode)
-    path.chmod(mode)
-    try:
-        yield
-    finally:
-        path.chmod(before)
 
 
 @pytest.mark.requirement("store.durable")
@@ -313,74 +303,6 @@ def test_a_caller_whose_loop_is_gone_does_not_end_the_thread(tmp_path: Path) -> 
     held.go.set()
     assert asyncio.run(made.run(_insert("alice"))) == "alice"
     made.close()
-
-
-@pytest.mark.requirement("store.refused_file")
-def test_a_file_of_a_newer_release_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    connection.close()
-    before = path.read_bytes()
-    with pytest.raises(StateUnavailable, match=f"schema {SCHEMA_VERSION + 1}.*up to {SCHEMA_VERSION}"):
-        open_database(path)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    "content", [b"this is no database, but long enough to be read as one" * 40, b"SQLite format 3\0"]
-)
-@pytest.mark.requirement("store.refused_file")
-def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "state.db"
-    path.write_bytes(content)
-    with pytest.raises(StateUnavailable, match=str(path)):
-        open_database(path)
-    assert path.read_bytes() == content
-
-
-@pytest.mark.requirement("store.refused_file")
-def test_a_directory_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StateUnavailable, match=r"set state\.url to a writable place"):
-        open_database(tmp_path)
-
-
-def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(StateUnavailable, match=r"set state\.url to a writable place"):
-        open_database(tmp_path / "file" / "state.db")
-
-
-READ_ONLY = """
-import os, pathlib, sys
-from proxy.core.errors import StateUnavailable
-from proxy.stores.writer import open_database
-if os.getuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
-try:
-    open_database(pathlib.Path(sys.argv[1]))
-except StateUnavailable as error:
-    print(error)
-"""
-
-
-@pytest.mark.parametrize("name", ["state.db", "below/state.db"])
-@pytest.mark.requirement("store.refused_file")
-def test_a_read_only_directory_is_refused(tmp_path: Path, name: str) -> None:
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
-    with _mode(tmp_path, 0o555):
-        done = subprocess.run(
-            [sys.executable, "-c", READ_ONLY, str(tmp_path / name)],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-            env={**os.environ, "HOME": str(tmp_path)},
-        )
-    assert "set state.url to a writable place" in done.stdout
-    assert str(tmp_path / name) in done.stdout
 
 
 KILLED = """

@@ -149,7 +149,8 @@ class FakeBridge:
         )
         self.questions[question.elicitation_id] = question
         self.states[question.elicitation_id] = BridgeStatus.PENDING
-        self._note({"elicitation_type": "elicitation_requested", "from_agent": from_agent}, from_agent)
+        noted = {"elicitation_type": "elicitation_requested", "from_agent": from_agent, "to_agent": to_agent}
+        self._note(noted, from_agent)
         return question
 
     def end(self, elicitation_id: ElicitationId, status: BridgeStatus) -> None:

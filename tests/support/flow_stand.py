@@ -17,7 +17,7 @@ from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
 from proxy.core.secret import Secret
 from proxy.core.sequences import SequenceMap
-from proxy.flows.feed import FeedParts
+from proxy.flows.feed_parts import FeedParts
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.naming import AnswerNames

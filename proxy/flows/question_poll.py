@@ -1,0 +1,141 @@
+"""One agent's questions, asked of the Bridge at a pace: the half of a feed that legacy waits do without."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from proxy.core.elicitation import BridgeStatus
+from proxy.core.errors import BridgeFault, BridgeRefused
+from proxy.core.exchange import Event, Stirred, WayFailed
+from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.outcome import ElicitationOutcome
+from proxy.core.routing import Reason, Way
+from proxy.flows.budget import Budget
+from proxy.flows.credential import TOKEN_REFUSED, BridgeCredential
+from proxy.flows.feed_parts import FeedParts
+from proxy.flows.pause import Pause
+
+PEEK_S: Final = 1.0
+"""Longest time a wait of zero seconds is looked after. Source: ours."""
+
+MAX_CHECKS: Final = 5
+"""Most vanished questions whose state is asked for in one round. Source: ours."""
+
+
+class QuestionPoll:
+    """Brings questions into the book, and tells the waits when the elicitation way is lost."""
+
+    __slots__ = ("_access", "_agent_id", "_budget", "_is_wanted", "_met", "_parts", "_pause", "_post")
+
+    def __init__(  # what it shares with the other half
+        self,
+        agent_id: AgentId,
+        parts: FeedParts,
+        *,
+        budget: Budget,
+        access: BridgeCredential,
+        is_wanted: Callable[[], bool],
+        post: Callable[[Event], None],
+        met: Callable[[], None],
+    ) -> None:
+        self._agent_id = agent_id
+        self._parts = parts
+        self._budget = budget
+        self._access = access
+        self._is_wanted = is_wanted
+        """Whether a wait on the elicitation way is left."""
+        self._post = post
+        """Put an event before all waits."""
+        self._met = met
+        """The Bridge has just accepted the token."""
+        self._pause = Pause(parts.clock)
+
+    def hurry(self) -> None:
+        """There is a question at the Bridge: do not sleep out the pause."""
+        self._budget.hurry()
+        self._pause.end()
+
+    async def run(self) -> None:
+        """Ask for as long as a wait wants it and the elicitation way can serve."""
+        breaker, clock = self._parts.breaker, self._parts.clock
+        while self._is_wanted():
+            if gap_s := self._budget.until_question():
+                await self._pause.sleep(gap_s)
+                continue
+            if not breaker.may_try(clock.now()):
+                way = breaker.way(clock.now())
+                self._post(WayFailed(Reason(way.value) if way is not Way.OPEN else Reason.BREAKER_OPEN))
+                return
+            failed = await self._ask_once()
+            if failed is not None:
+                self._post(WayFailed(failed))
+                return
+
+    async def peek(self) -> bool:
+        """Ask once, for a wait that will not wait; False when the Bridge did not serve it.
+
+        Where the last look was only a moment ago, or the allowance is used up, what is known has to do.
+
+        Raises:
+            TimeoutError: it took longer than a second.
+        """
+        if self._budget.until_question():
+            return self._access.is_trusted()
+        if not self._parts.breaker.may_try(self._parts.clock.now()):
+            return False
+        async with asyncio.timeout(PEEK_S):
+            failed = await self._ask_once()
+        return failed is None and self._access.is_trusted()
+
+    async def _ask_once(self) -> Reason | None:
+        """One round of questions; the reason why the elicitation way is lost, or None."""
+        try:
+            return await self._ask()
+        finally:
+            self._budget.asked()
+
+    async def _ask(self) -> Reason | None:
+        parts = self._parts
+        listed_before = set(parts.book.absent_from(self._agent_id, ()))
+        self._budget.spend()
+        try:
+            found = await parts.bridge.pending(self._agent_id, self._access.secret)
+        except BridgeRefused as refusal:
+            if refusal.bridge_status in TOKEN_REFUSED:  # the poll for messages renews the token or passes it on
+                self._access.doubted()
+                parts.breaker.abandoned()
+                return None
+            if refusal.bridge_status in {404, 405}:
+                parts.breaker.incapable(parts.clock.now())
+                return Reason.INCAPABLE
+            parts.breaker.failed(parts.clock.now())
+            return Reason.FALLBACK
+        except BridgeFault:
+            self._access.disturbed()
+            parts.breaker.failed(parts.clock.now())
+            return Reason.FALLBACK
+        except asyncio.CancelledError:
+            parts.breaker.abandoned()
+            raise
+        parts.breaker.succeeded()
+        self._met()
+        for elicitation in found:
+            if parts.book.add(elicitation):
+                parts.recorder.elicitation(ElicitationOutcome.SEEN, self._agent_id)
+                self._budget.stir()
+        if found:  # new ones, ones that are due again, and ones that another wait gave back
+            self._post(Stirred())
+        listed = {elicitation.elicitation_id for elicitation in found}
+        await self._check_vanished(sorted(listed_before - listed)[:MAX_CHECKS])
+        return None
+
+    async def _check_vanished(self, vanished: Sequence[ElicitationId]) -> None:
+        """Questions the Bridge no longer lists: forget those it says are over, keep what it cannot tell."""
+        for elicitation_id in vanished:
+            self._budget.spend()
+            try:
+                status = await self._parts.bridge.status(elicitation_id, self._access.secret)
+            except BridgeFault:
+                return
+            if status is not BridgeStatus.PENDING:
+                self._parts.book.withdraw(elicitation_id)
