@@ -71,7 +71,7 @@ class BridgeConfig(Section, frozen=True, kw_only=True):
     hold_s: Annotated[float, Number(1, 300)] = 20.0
     """How long one upstream long poll is held."""
     poll_fast_ms: Annotated[int, Whole(10, 10_000)] = 100
-    poll_idle_ms: Annotated[int, Whole(50, 60_000)] = 1000
+    poll_idle_ms: Annotated[int, Whole(50, 60_000)] = 2000
     poll_budget_per_min: Annotated[int, Whole(6, 100_000)] = 60
     """Polls per minute and agent."""
     poll_burst: Annotated[int, Whole(1, 1000)] = 10

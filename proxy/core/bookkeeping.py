@@ -66,11 +66,17 @@ def read_note(message: Message) -> Note | None:
     if not isinstance(data, dict) or not isinstance(data.get(_TYPE_KEY), str):
         return None
     kind = _ANSWER_KINDS.get(data[_TYPE_KEY])
-    if kind is None:
-        addressee = data.get("to_agent")
-        if data[_TYPE_KEY] == _QUESTION and isinstance(addressee, str):
-            return Note(kind=NoteKind.QUESTION, addressee=addressee)
-        return Note(kind=NoteKind.OTHER)
+    return _other_note(data) if kind is None else _answer_note(kind, data)
+
+
+def _other_note(data: Mapping[str, object]) -> Note:
+    addressee = data.get("to_agent")
+    if data[_TYPE_KEY] == _QUESTION and isinstance(addressee, str):
+        return Note(kind=NoteKind.QUESTION, addressee=addressee)
+    return Note(kind=NoteKind.OTHER)
+
+
+def _answer_note(kind: AnswerKind, data: Mapping[str, object]) -> Note | None:
     responder, content = data.get("responding_agent"), data.get("response_data")
     if not isinstance(responder, str) or not is_writable(content):
         return None

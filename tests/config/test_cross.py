@@ -25,7 +25,7 @@ def test_the_defaults_go_together() -> None:
         ({"listen.data": "sidecar.example:5", "bridge.url": "http://sidecar.example:5"}, "bridge.url"),
         ({"flags.elicitation_whitelist": "a,b", "flags.elicitation_denylist": "b"}, "flags.elicitation_whitelist"),
         ({"bridge.poll_idle_ms": "99"}, "bridge.poll_idle_ms"),
-        ({"bridge.poll_fast_ms": "1001"}, "bridge.poll_fast_ms"),
+        ({"bridge.poll_fast_ms": "2001"}, "bridge.poll_fast_ms"),
     ],
 )
 def test_keys_that_contradict_each_other_are_one_problem(settings: dict[str, str], key: str) -> None:

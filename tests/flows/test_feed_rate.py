@@ -61,7 +61,7 @@ async def test_idle_waits_stay_under_the_rule(timeout_s: int) -> None:
         assert _most_in_a_minute(made.bridge) <= MOST_PER_MINUTE
         assert _most_in_a_minute(made.bridge, after_s=60) <= 65
         # And the questions are still asked for at the idle pace.
-        assert made.bridge.count("pending") >= 50 * MINUTES
+        assert made.bridge.count("pending") >= 28 * MINUTES
         assert agent.waits >= 60 * MINUTES // timeout_s - 1
 
 
@@ -128,7 +128,7 @@ async def test_waits_of_no_time_in_a_tight_loop_stay_under_the_rule() -> None:
             await made.peek("bob", token)
             await made.clock.advance(0.5)
         assert _most_in_a_minute(made.bridge) <= MOST_PER_MINUTE
-        assert made.bridge.count("pending") >= 50 * MINUTES
+        assert made.bridge.count("pending") >= 28 * MINUTES
 
 
 def _yes(elicitation_id: ElicitationId) -> Answer:

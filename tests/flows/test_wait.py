@@ -130,7 +130,7 @@ class TestQuestions:
             task = await made.wait("bob", token)
             await made.clock.advance(5)
             made.bridge.tokens.clear()
-            await made.clock.advance(1.5)
+            await made.clock.advance(2.5)
             made.feeds.question_created(made.bridge.ask("bob"))
             await settle()
             assert not task.done()

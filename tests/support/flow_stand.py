@@ -149,7 +149,7 @@ async def flow_stand(
             clock=clock,
             recorder=recorder,
             spawn=spawn,
-            new_pace=lambda: Pace(per_minute=60, burst=10, fast_s=0.1, idle_s=1.0),
+            new_pace=lambda: Pace(per_minute=60, burst=10, fast_s=0.1, idle_s=2.0),
             hold_s=hold_s,
         )
         feeds = Feeds(parts, board, max_parked=max_parked)
