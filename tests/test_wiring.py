@@ -17,7 +17,10 @@ from proxy.core.flags import FlagSet
 from proxy.downstream.relay import Relay
 from proxy.stores.memory import MemoryFlagStore
 from proxy.upstream.bridge_http import HttpBridge
-from proxy.wiring import Bound, LoopClock, _House, configured_flags, keep_house
+from proxy.upstream.mcp_http import HttpMcpServer
+from proxy.wiring.clock import LoopClock
+from proxy.wiring.house import House, Outside
+from proxy.wiring.keep import Bound, configured_flags, keep_house
 from tests.support.house import NOTHING, fields, house, objects, stand, until, until_told, write_tokens
 from tests.support.raw_http import connect
 from tests.support.raw_upstream import raw_upstream
@@ -227,15 +230,17 @@ class TestEnd:
 
     async def test_a_draining_house_is_degraded_and_not_ready(self) -> None:
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-            parts = _House(
-                _loaded(),
+            outside = Outside(
                 store=MemoryFlagStore(),
                 bridge=HttpBridge(session, URL(NOBODY), request_timeout_s=1),
                 relay=Relay(session, URL(NOBODY)),
+                mcp_relay=Relay(session, URL(NOBODY)),
+                mcp_server=HttpMcpServer(session, URL(NOBODY), request_timeout_s=1),
                 clock=LoopClock(),
                 group=group,
             )
-            parts.feeds.drain()
+            parts = House(_loaded(), outside)
+            parts.drain()
             assert parts._ready() == {"ready": False, "reasons": ["draining"]}
             assert (parts._health()["status"], parts._health()["reasons"]) == ("degraded", ["draining"])
 

@@ -66,7 +66,9 @@ def history(*, limit: int, config: Path | None, admin: str | None, token_file: P
     for change in changes if isinstance(changes, list) else []:
         at = datetime.fromtimestamp(change["at"], UTC).isoformat(timespec="seconds")
         told = ", ".join(f"{flag}: {old!r} -> {new!r}" for flag, (old, new) in change["changes"].items())
-        click.echo(f"{change['version']:>5}  {at}  {change['author']}  {told}  {change['reason']}".rstrip())
+        line = f"{change['version']:>5}  {at}  {change['author']}  {told}  {change['reason']}".rstrip()
+        # What somebody wrote as a reason must not reach the terminal as its commands.
+        click.echo("".join(char if char.isprintable() else " " for char in line))
 
 
 def _parse_setting(setting: str) -> tuple[str, object]:

@@ -15,7 +15,7 @@ from proxy.config.problems import ConfigError
 from proxy.core.errors import StateUnavailable
 
 if TYPE_CHECKING:
-    from proxy.wiring import Bound
+    from proxy.wiring.keep import Bound
 
 USAGE_EXIT = 2
 """Exit code of a usage or configuration error. Source: ARCHITECTURE.md 3.3."""
@@ -86,7 +86,7 @@ def _serve(loaded: Loaded) -> int:
     import uvloop  # noqa: PLC0415
 
     from proxy.observe.logs import configure  # noqa: PLC0415
-    from proxy.wiring import keep_house  # noqa: PLC0415
+    from proxy.wiring.keep import keep_house  # noqa: PLC0415
 
     configure(loaded.config.log.level, loaded.config.log.format, sys.stderr)
 

@@ -227,6 +227,14 @@ class AnswerForbidden(AgentFault):
     status = 403
 
 
+class TokenRefused(AgentFault):
+    """The Bridge does not accept the token that an agent answers with."""
+
+    code = "token_refused"
+    title = "Token refused by the Bridge"
+    status = 403
+
+
 class AnswerConflict(AgentFault):
     """A different answer was already given."""
 

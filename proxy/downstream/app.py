@@ -12,6 +12,7 @@ from proxy.core.hosts import is_allowed_host, is_allowed_origin
 from proxy.core.outcome import Door
 from proxy.core.routing import Owner, owner_of
 from proxy.downstream.elicitation_http import ElicitationDoors
+from proxy.downstream.mcp_http import McpDoor
 from proxy.downstream.problem import error_boundary
 from proxy.downstream.relay import Relay, add_relay_route
 from proxy.downstream.served import served
@@ -35,10 +36,12 @@ class DataParts:
 
     waits: WaitDoor
     elicitations: ElicitationDoors
+    mcp: McpDoor
     relay: Relay
     recorder: Recorder
     clock: Clock
     wait_paths: frozenset[str]
+    mcp_path: str
     allowed_hosts: frozenset[str]
 
 
@@ -47,11 +50,14 @@ def build_data_app(parts: DataParts) -> web.Application:
     app = web.Application(middlewares=[error_boundary(parts.recorder.defect)])
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        owner = owner_of(request.method, request.raw_path.partition("?")[0], parts.wait_paths)
+        path = request.raw_path.partition("?")[0]
+        owner = owner_of(request.method, path, parts.wait_paths)
         refusal = _foreign_name(request, parts.allowed_hosts)
         if refusal is not None:
             with served(request, _DOORS[owner], parts.recorder, parts.clock):
                 raise refusal
+        if path == parts.mcp_path:
+            return await parts.mcp.serve(request)
         match owner:
             case Owner.WAIT:
                 return await parts.waits.serve(request)

@@ -1,12 +1,13 @@
 """The door of the legacy wait, `GET /event/wait`."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from proxy.core.breaker import Breaker
 from proxy.core.errors import BadBridgeReply, LegacyRemoved
-from proxy.core.legacy import WaitAsk, parse_wait_query, parse_wait_reply
+from proxy.core.legacy import WaitAsk, parse_wait_query, parse_wait_reply, write_timeout_reply
 from proxy.core.outcome import Door, ElicitationOutcome, Result
 from proxy.core.routing import Decision, Route
 from proxy.core.secret import Secret
@@ -30,6 +31,14 @@ class WaitDoor:
     clock: Clock
     default_timeout_s: int
     guide_url: str
+    relayed: dict[asyncio.Timeout, web.Request] = field(default_factory=dict)
+    """Waits that are held at the Bridge, with what cuts them short."""
+
+    def drain(self) -> None:
+        """The sidecar stops: waits that the Bridge still holds are answered now. Source: ARCHITECTURE.md 2.6."""
+        for scope, request in self.relayed.items():
+            if not request.writer.output_size:  # a reply that has begun goes on to its end
+                scope.reschedule(asyncio.get_running_loop().time())
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve one wait."""
@@ -48,12 +57,25 @@ class WaitDoor:
                     guide=self.guide_url,
                 )
             if decision.route is Route.LEGACY and not self._is_renumbered(ask):
-                return await self._relay(request, draft)
+                return await self._relay_wait(request, draft, ask)
             return await self._translate(request, draft, ask, decision, Secret(authorization))
 
     def _is_renumbered(self, ask: WaitAsk) -> bool:
         """Whether the agent's cursor may count in numbers of ours, since the Bridge began to number anew."""
         return bool(self.feeds.parts.sequences.offset and ask.since)
+
+    async def _relay_wait(self, request: web.Request, draft: Draft, ask: WaitAsk) -> web.StreamResponse:
+        """Relay a wait that can be cut short by `drain`."""
+        scope = asyncio.timeout(0 if self.feeds.draining else None)
+        self.relayed[scope] = request
+        try:
+            async with scope:
+                return await self._relay(request, draft)
+        except TimeoutError:
+            draft.result, draft.status = Result.TIMED_OUT, 200
+            return web.Response(body=write_timeout_reply(ask.timeout_s), content_type="application/json")
+        finally:
+            del self.relayed[scope]
 
     async def _relay(self, request: web.Request, draft: Draft) -> web.StreamResponse:
         def note(status: int, body: bytes) -> None:

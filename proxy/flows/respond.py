@@ -22,12 +22,14 @@ from proxy.core.errors import (
     ElicitationExpired,
     ElicitationUnknown,
     SidecarError,
+    TokenRefused,
 )
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import ElicitationOutcome
 from proxy.core.questions import Claim
 from proxy.core.schemas import compile_schema
 from proxy.core.secret import Secret
+from proxy.flows.credential import TOKEN_REFUSED
 from proxy.flows.feeds import Feeds
 
 _TAKEN: Final = {
@@ -86,6 +88,7 @@ class Answers:
         Raises:
             ElicitationUnknown, AnswerForbidden, AnswerInvalid, SchemaRefused, AnswerConflict, ElicitationExpired,
             InvalidInput: the agent's mistake.
+            TokenRefused: the Bridge does not accept the agent's token; the question stays open.
             AnswerUndelivered: the Bridge did not take it; the question stays open.
         """
         parts, answer = self._feeds.parts, given.answer
@@ -126,10 +129,15 @@ class Answers:
 
     async def _failed(self, given: GivenAnswer, secret: Secret) -> BridgeFault | None:
         """Send the answer; None when it stands, else the fault after which it may be sent again."""
+        is_first = given.answer.elicitation_id not in self._doubtful
         suspect = self._suspect(given.answer)
         try:
             await self._feeds.parts.bridge.respond(given.answer, given.agent_id, secret)
         except BridgeFault as fault:
+            if isinstance(fault, BridgeRefused) and fault.bridge_status in TOKEN_REFUSED:
+                if is_first:  # the Bridge has not read it; an earlier one may still have arrived
+                    del self._doubtful[given.answer.elicitation_id]
+                raise TokenRefused("the Bridge does not accept the token of this call; open a new session") from fault
             status = await self._status_after(given, secret, fault)
             if status in _TAKEN[given.answer.kind] and suspect == given.answer.digest():
                 return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.ports import Clock
-from proxy.wiring import LoopClock
+from proxy.wiring.clock import LoopClock
 from tests.support.manual_clock import ManualClock
 
 STEP_S = 0.02

@@ -23,6 +23,7 @@ TABLE = {
     "AgentFault": ("bad_request", 400, Fault.AGENT, False),
     "AnswerConflict": ("answer_conflict", 409, Fault.AGENT, False),
     "AnswerForbidden": ("answer_forbidden", 403, Fault.AGENT, False),
+    "TokenRefused": ("token_refused", 403, Fault.AGENT, False),
     "AnswerInvalid": ("answer_invalid", 422, Fault.AGENT, False),
     "AnswerUndelivered": ("answer_undelivered", 502, Fault.BRIDGE, True),
     "BadBridgeReply": ("bad_bridge_reply", 502, Fault.BRIDGE, True),

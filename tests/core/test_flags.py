@@ -147,7 +147,7 @@ def test_a_list_takes_a_bounded_number_of_bounded_printable_names_only(key: str,
 
 
 def test_a_list_at_its_bounds_is_taken_and_a_name_in_it_counts_once() -> None:
-    longest = ["x" * MAX_ENTRY_CHARS, *map(str, range(MAX_LIST_ENTRIES - 1))]
+    longest = ["x" * 300, *map(str, range(9_999))]
     assert parse_patch({"elicitation_whitelist": longest}).changes["elicitation_whitelist"] == tuple(longest)
     patch = parse_patch({"elicitation_whitelist": ["bob", "alice", "bob"]})
     assert patch.changes["elicitation_whitelist"] == ("bob", "alice")
@@ -199,6 +199,12 @@ def test_a_reason_is_bounded_text(reason: object) -> None:
     with pytest.raises(InvalidFlags, match="reason: expected text of at most 500 characters") as refused:
         parse_patch({"elicitation_enabled": False, "reason": reason})
     assert refused.value.extra["key"] == "reason"
+
+
+def test_a_reason_of_the_longest_length_is_taken_and_nothing_is_forced_unasked() -> None:
+    patch = parse_patch({"elicitation_enabled": False, "reason": "x" * 500})
+    assert (len(patch.reason), patch.force) == (500, False)
+    assert parse_patch({"elicitation_enabled": False}).reason == ""
 
 
 def test_the_runbooks_emergency_patch_is_taken_with_a_reason_of_two_lines() -> None:

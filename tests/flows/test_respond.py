@@ -18,6 +18,7 @@ from proxy.core.errors import (
     ElicitationUnknown,
     SchemaRefused,
     SidecarError,
+    TokenRefused,
 )
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import ElicitationOutcome
@@ -240,7 +241,19 @@ class TestUnclear:
             assert made.bridge.count("respond") == 1
 
     @pytest.mark.requirement("answers.unclear_outcome")
-    @pytest.mark.parametrize("status", [400, 401, 403, 429])
+    @pytest.mark.parametrize("status", [401, 403])
+    async def test_a_token_that_the_bridge_refuses_is_the_agents_to_renew_and_the_question_stays_open(
+        self, status: int
+    ) -> None:
+        async with flow_stand() as made:
+            question = _ask(made)
+            made.bridge.fails("respond", lambda: refused(status), times=1)
+            assert isinstance(await _give(made, question, RED), TokenRefused)
+            assert (made.bridge.count("respond"), made.bridge.count("status")) == (1, 0)
+            assert not isinstance(await _give(made, question, BLUE), SidecarError)
+
+    @pytest.mark.requirement("answers.unclear_outcome")
+    @pytest.mark.parametrize("status", [400, 429])
     async def test_a_clear_no_of_the_bridge_is_not_repeated(self, status: int) -> None:
         async with flow_stand() as made:
             question = _ask(made)

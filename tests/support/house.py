@@ -18,7 +18,7 @@ from yarl import URL
 from proxy.config.load import load_config
 from proxy.devbridge.settings import Settings, Switches
 from proxy.ports import Alarm, Clock
-from proxy.wiring import Bound, keep_house
+from proxy.wiring.keep import Bound, keep_house
 from tests.support.manual_bridge import Json, ManualBridge, ManualPace, start_bridge
 
 OPERATOR = "operator-token-of-the-test"
