@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,22 +45,30 @@ def command(  # one parameter per option
     """
     named = {"listen.data": listen, "listen.admin": admin, "bridge.url": bridge, "state.url": state}
     given = {key: value for key, value in named.items() if value is not None}
-    loaded = _load(config, given, settings)
+
+    def load() -> Loaded:
+        return _load(config, given, settings)
+
+    try:
+        loaded = load()
+    except ConfigError as error:
+        sys.exit(_say_problems(error))
     if config is None:
         _say_assumptions(loaded)
-    sys.exit(_serve(loaded))
+    sys.exit(_serve(loaded, config, load))
 
 
 def _load(config: Path | None, given: dict[str, str], settings: tuple[str, ...]) -> Loaded:
-    try:
-        overrides = parse_overrides(settings) | given
-        if config is None and "state.url" not in overrides and "ELICIT_SIDECAR_STATE_URL" not in os.environ:
-            overrides["state.url"] = f"sqlite://{_user_state()}"
-        return load_config(config, env=os.environ, overrides=overrides)
-    except ConfigError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        sys.exit(USAGE_EXIT)
+    overrides = parse_overrides(settings) | given
+    if config is None and "state.url" not in overrides and "ELICIT_SIDECAR_STATE_URL" not in os.environ:
+        overrides["state.url"] = f"sqlite://{_user_state()}"
+    return load_config(config, env=os.environ, overrides=overrides)
+
+
+def _say_problems(error: ConfigError) -> int:
+    for problem in error.problems:
+        click.echo(str(problem), err=True)
+    return USAGE_EXIT
 
 
 def _user_state() -> Path:
@@ -81,13 +90,15 @@ def _say_assumptions(loaded: Loaded) -> None:
     )
 
 
-def _serve(loaded: Loaded) -> int:
+def _serve(loaded: Loaded, path: Path | None, load: Callable[[], Loaded]) -> int:
     # Imported here so that `--help` and configuration errors do not wait for the server.
     import uvloop  # noqa: PLC0415
 
     from proxy.observe.logs import configure  # noqa: PLC0415
     from proxy.wiring.keep import keep_house  # noqa: PLC0415
+    from proxy.wiring.reload import ConfigSource, mark_of  # noqa: PLC0415
 
+    mark = mark_of(path)
     configure(loaded.config.log.level, loaded.config.log.format, sys.stderr)
 
     async def house() -> None:
@@ -95,15 +106,15 @@ def _serve(loaded: Loaded) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await keep_house(loaded, ready=_say_ready, stop=stop)
+        source = ConfigSource(path=path, mark=mark, load=load, wanted=asyncio.Event())
+        loop.add_signal_handler(signal.SIGHUP, source.wanted.set)
+        await keep_house(loaded, ready=_say_ready, stop=stop, source=source)
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(house())
     except ConfigError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        return USAGE_EXIT
+        return _say_problems(error)
     except (StateUnavailable, OSError) as error:
         click.echo(f"cannot start: {error}", err=True)
         return 1

@@ -23,7 +23,7 @@ IDLE_S: Final = 300.0
 class Feeds:
     """The feeds by agent and token."""
 
-    __slots__ = ("_board", "_feeds", "_max_parked", "draining", "parked", "parts")
+    __slots__ = ("_board", "_feeds", "draining", "max_parked", "parked", "parts")
 
     def __init__(self, parts: FeedParts, board: FlagBoard, *, max_parked: int) -> None:
         self.parts = parts
@@ -31,7 +31,7 @@ class Feeds:
         """Waits that are parked now."""
         self.draining = False
         self._board = board
-        self._max_parked = max_parked
+        self.max_parked = max_parked
         self._feeds: dict[AgentId, dict[bytes, Feed]] = {}
         board.watch(self.reconsider)
 
@@ -42,7 +42,7 @@ class Feeds:
         Raises:
             TooManyWaits: as many waits are parked as may be.
         """
-        if self.parked >= self._max_parked:
+        if self.parked >= self.max_parked:
             raise TooManyWaits(f"{self.parked} waits are parked, as many as wait.max_parked allows", retry_after_s=1)
         feed = self.feed(waiter.ask.agent_id, credential)
         self.parked += 1

@@ -62,6 +62,11 @@ class FlagBoard:
             yield
             self._in_doubt = False
 
+    def regroup(self, groups: Mapping[str, frozenset[str]]) -> None:
+        """Take other groups, by name, for all later calls; parked waits look again."""
+        self._groups = groups
+        self._notify()
+
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` after each change of flags or overrides."""
         self._watchers.append(watcher)

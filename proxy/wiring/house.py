@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from proxy import __version__
 from proxy.config.load import Loaded
 from proxy.config.render import to_plain
+from proxy.config.schema import Config
 from proxy.config.shapes import Address
 from proxy.config.tokens import Token
 from proxy.core.breaker import Breaker, BreakerState
@@ -71,8 +73,7 @@ class House:
             cooldown_s=config.breaker.cooldown_s,
             incapable_s=config.breaker.incapable_s,
         )
-        groups = {name: frozenset(members) for name, members in config.groups.items()}
-        self.board = FlagBoard(outside.store, self._clock, salt=config.flags.salt, groups=groups)
+        self.board = FlagBoard(outside.store, self._clock, salt=config.flags.salt, groups=_members(config))
         self._book, sequences = QuestionBook(redeliver_s=config.wait.redeliver_s), SequenceMap()
         parts = FeedParts(
             bridge=outside.bridge,
@@ -90,6 +91,36 @@ class House:
         self._answers = Answers(self.feeds)
         self._waits = self._wait_door()
         self._bind_gauges()
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._loaded.config
+
+    def take_up(self, loaded: Loaded) -> None:
+        """Apply the keys of another configuration that need no restart; see `proxy.config.changes`."""
+        config = loaded.config
+        live = replace(
+            self.config,
+            groups=config.groups,
+            breaker=config.breaker,
+            log=config.log,
+            wait=replace(self.config.wait, redeliver_s=config.wait.redeliver_s, max_parked=config.wait.max_parked),
+            bridge=replace(
+                self.config.bridge,
+                poll_fast_ms=config.bridge.poll_fast_ms,
+                poll_idle_ms=config.bridge.poll_idle_ms,
+                poll_budget_per_min=config.bridge.poll_budget_per_min,
+                poll_burst=config.bridge.poll_burst,
+            ),
+        )
+        self._loaded = Loaded(config=live, origins=loaded.origins)
+        self._breaker.failures = config.breaker.failures
+        self._breaker.cooldown_s = config.breaker.cooldown_s
+        self._breaker.incapable_s = config.breaker.incapable_s
+        self._book.redeliver_s = config.wait.redeliver_s
+        self.feeds.max_parked = config.wait.max_parked
+        self.board.regroup(_members(config))
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":
         return self._outside.group.create_task(work, name=name)
@@ -125,12 +156,12 @@ class House:
     def _way(self) -> Way:
         return self._breaker.way(self._clock.now())
 
-    def start_sweeping(self, stack: AsyncExitStack) -> None:
-        """Forget questions that are long over, every half minute until the stack unwinds."""
-        sweeper = self._outside.group.create_task(self._sweep(), name="sweeper")
-        stack.callback(sweeper.cancel)
+    def start(self, work: Coroutine[object, object, None], name: str, stack: AsyncExitStack) -> None:
+        """Run a task until the stack unwinds."""
+        stack.callback(self._spawn(work, name).cancel)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """Forget questions that are long over, every half minute, for as long as the house stands."""
         pause = Pause(self._clock)
         while True:
             await pause.sleep(SWEEP_S)
@@ -214,7 +245,7 @@ class House:
                 way=self._way,
                 clear_caches=self._clear_caches,
                 request_shutdown=stop.set,
-                config_dump=lambda: to_plain(config),
+                config_dump=lambda: to_plain(self.config),
             )
         )
 
@@ -245,3 +276,7 @@ class House:
         cleared = {"breaker": int(self._way() is not Way.OPEN), "feeds": self.feeds.forget_idle()}
         self._breaker.succeeded()
         return cleared
+
+
+def _members(config: Config) -> dict[str, frozenset[str]]:
+    return {name: frozenset(members) for name, members in config.groups.items()}

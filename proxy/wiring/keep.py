@@ -29,6 +29,7 @@ from proxy.upstream.mcp_http import HttpMcpServer
 from proxy.upstream.session import open_bridge_session
 from proxy.wiring.clock import LoopClock
 from proxy.wiring.house import House, Outside
+from proxy.wiring.reload import ConfigSource, reload_when_wanted, watch_file
 
 DRAIN_S: Final = 0.4
 """How long calls may go on after a stop, in seconds.
@@ -46,11 +47,17 @@ class Bound:
 
 
 async def keep_house(
-    loaded: Loaded, *, ready: Callable[[Bound], None], stop: asyncio.Event, clock: Clock | None = None
+    loaded: Loaded,
+    *,
+    ready: Callable[[Bound], None],
+    stop: asyncio.Event,
+    source: ConfigSource | None = None,
+    clock: Clock | None = None,
 ) -> None:
     """Run one sidecar until `stop` is set; `ready` is told the bound addresses.
 
-    `clock` is the event loop's unless somebody else keeps the time.
+    With a `source` the configuration is read again when it changes. `clock` is the event loop's unless somebody
+    else keeps the time.
 
     Raises:
         ConfigError: the token file is not in order.
@@ -59,7 +66,14 @@ async def keep_house(
     """
     try:
         async with AsyncExitStack() as stack:
-            await _keep(loaded, stack, ready, stop, clock=clock or LoopClock())
+            house, bound = await _open(loaded, stack, stop, clock or LoopClock())
+            if source is not None:
+                house.start(reload_when_wanted(house, source), "reload", stack)
+                house.start(watch_file(source), "watch of the configuration", stack)
+            ready(bound)
+            await stop.wait()
+            house.drain()
+            # The stack now unwinds: both ports finish what they serve, polls end, then sessions and state close.
     except ExceptionGroup as group:
         # A TaskGroup wraps even its own body's error; the start has exactly one.
         if len(group.exceptions) == 1:
@@ -67,9 +81,7 @@ async def keep_house(
         raise
 
 
-async def _keep(
-    loaded: Loaded, stack: AsyncExitStack, ready: Callable[[Bound], None], stop: asyncio.Event, *, clock: Clock
-) -> None:
+async def _open(loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, clock: Clock) -> tuple[House, Bound]:
     config = loaded.config
     tokens = await asyncio.to_thread(_tokens, config)
     store = await _open_store(config, stack)
@@ -92,11 +104,8 @@ async def _keep(
     await house.board.open(configured_flags(config))
     data = await _listen(house.data_app(), config.listen.data, stack)
     admin = await _listen(house.admin_app(tokens, stop), config.listen.admin, stack)
-    house.start_sweeping(stack)
-    ready(Bound(data=data, admin=admin))
-    await stop.wait()
-    house.drain()
-    # The stack now unwinds: both ports finish what they serve, polls end, then sessions and state close.
+    house.start(house.sweep(), "sweeper", stack)
+    return house, Bound(data=data, admin=admin)
 
 
 def configured_flags(config: Config) -> FlagSet:

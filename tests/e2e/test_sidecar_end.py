@@ -41,3 +41,15 @@ def test_asked_to_end_it_answers_50_parked_waits_and_exits_with_nought(stand: St
     assert all(reply.json == timed_out for reply in replies)
     assert took_s < DRAIN_S
     assert "Traceback" not in sidecar.errors
+
+
+def test_asked_to_end_it_answers_waits_that_the_bridge_holds_for_the_legacy_cohort(stand: Stand) -> None:
+    stand.start_bridge()
+    sidecar = stand.start_sidecar()
+    with Crowd(stand, 5) as crowd:
+        parked = crowd.park(since=1, timeout_s=60)
+        stand.until_polled(5)
+        assert sidecar.end(signal.SIGTERM) == 0
+        replies = [future.result(10).reply for future in parked]
+    timed_out = {"events": [], "count": 0, "waited_seconds": 60, "status": "timeout"}
+    assert [(reply.status, reply.json) for reply in replies] == [(200, timed_out)] * 5
