@@ -10,6 +10,7 @@ from proxy import __version__
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Run the sidecar.",
+    "stdio": "Launch an MCP server and stand between it and its client.",
     "demo": "Watch one exchange in each cohort, then keep serving.",
     "bridge": "Run the development Bridge.",
     "check": "Check a configuration file and print what it means.",

@@ -1,6 +1,7 @@
 """`elicit-sidecar run`: the product's main command."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -84,8 +85,9 @@ def _say_assumptions(loaded: Loaded) -> None:
     click.echo(
         "no --config: assuming "
         f"the Bridge at {config.bridge.url}, agents on {config.listen.data}, operators on {config.listen.admin}, "
-        f"state in {config.state.url}, elicitation {'on' if flags.elicitation_enabled else 'off'} "
-        f"at {flags.elicitation_percentage:g} percent; config.example.toml explains every key",
+        f"state in {config.state.url}; flags as stored there, else elicitation "
+        f"{'on' if flags.elicitation_enabled else 'off'} at {flags.elicitation_percentage:g} percent; "
+        "config.example.toml explains every key",
         err=True,
     )
 
@@ -116,9 +118,14 @@ def _serve(loaded: Loaded, path: Path | None, load: Callable[[], Loaded]) -> int
     except ConfigError as error:
         return _say_problems(error)
     except (StateUnavailable, OSError) as error:
-        click.echo(f"cannot start: {error}", err=True)
+        hint = "; another program listens there: see --listen and --admin" if _is_busy(error) else ""
+        click.echo(f"cannot start: {error}{hint}", err=True)
         return 1
     return 0
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
 def _say_ready(bound: "Bound") -> None:

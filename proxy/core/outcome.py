@@ -81,7 +81,7 @@ class Outcome:
     items: int = 0
     """Items delivered by a wait."""
     delivery_seconds: tuple[float, ...] = ()
-    """Per item: from its creation to its delivery."""
+    """Per item: from its creation, or the begin of the wait if that came later, to its delivery."""
     elicitations: tuple[ElicitationOutcome, ...] = ()
     empty_wakes_saved: int = 0
     """Replies of the Bridge with nothing for this agent, which a legacy agent would have been woken for."""

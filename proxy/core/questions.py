@@ -27,7 +27,11 @@ KEEP_ANSWERED_S: Final = 600.0
 """How long an answered question is remembered, so that a repeated answer is recognised. Source: ours."""
 
 NEVER: Final = float("-inf")
-"""When a question was offered that never was: long enough ago to be due. Source: ours."""
+"""When a question that was never offered became due: long ago. Source: ours."""
+
+OFFERS: Final = 3
+"""A question is offered again at the latest after this part of the time it has left, so that an agent which lost a
+reply sees it while it can be answered. Source: ours."""
 
 
 class State(StrEnum):
@@ -80,8 +84,8 @@ class Listed:
 class _Entry:
     elicitation: Elicitation
     state: State = State.NEW
-    offered_at: float = NEVER
-    """Monotonic time at which a reply last carried it."""
+    due_at: float = NEVER
+    """Monotonic time from which it is offered again, when it stays unanswered."""
     digest: bytes = b""
     """Of the answer that claims or settled it; empty where that answer did not pass here."""
     answered_at: float = 0.0
@@ -96,7 +100,7 @@ class _Entry:
             state=self.state,
             created_at=self.elicitation.created_at,
             expires_at=self.elicitation.expires_at,
-            is_offered=self.offered_at > NEVER,
+            is_offered=self.due_at > NEVER,
         )
 
     def is_open(self, wall: float) -> bool:
@@ -117,9 +121,12 @@ class QuestionBook:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def open_count(self) -> int:
-        """Questions that still wait for an answer."""
-        return sum(entry.state is not State.ANSWERED for entry in self._entries.values())
+    def open_count(self, wall: float = float("-inf")) -> int:
+        """Questions that still wait for an answer, and have a deadline after `wall`."""
+        return sum(
+            entry.state is not State.ANSWERED and wall < entry.elicitation.expires_at
+            for entry in self._entries.values()
+        )
 
     def get(self, elicitation_id: ElicitationId) -> Elicitation | None:
         """The question of this id, if it is known."""
@@ -159,7 +166,7 @@ class QuestionBook:
                 break
             if self._is_due(entry, now=now, wall=wall):
                 entry.state = State.OFFERED
-                entry.offered_at = now
+                entry.due_at = now + min(self.redeliver_s, (entry.elicitation.expires_at - wall) / OFFERS)
                 offered.append(entry.elicitation)
         return offered
 
@@ -168,14 +175,14 @@ class QuestionBook:
             return False
         if entry.state is State.NEW:
             return True
-        return entry.state is State.OFFERED and now >= entry.offered_at + self.redeliver_s
+        return entry.state is State.OFFERED and now >= entry.due_at
 
     def take_back(self, elicitation_ids: Iterable[ElicitationId]) -> None:
         """The reply that carried these did not reach the agent: they are new again."""
         for elicitation_id in elicitation_ids:
             entry = self._entries.get(elicitation_id)
             if entry and entry.state is State.OFFERED:
-                entry.state, entry.offered_at = State.NEW, NEVER
+                entry.state, entry.due_at = State.NEW, NEVER
 
     def absent_from(self, agent_id: AgentId, listed: Iterable[ElicitationId]) -> list[ElicitationId]:
         """Unanswered questions of the agent that the Bridge no longer lists as pending."""

@@ -48,7 +48,7 @@ class TextShow:
         self.say("alice goes on asking bob now and then.")
         self.say("")
         self.say(f"agents call   {places.data}")
-        self.say(f"operators     {places.admin}/health, {places.admin}/agents")
+        self.say(f"operators     {places.admin}/health")
         self.say(f"metrics       {places.admin}/metrics")
         self.say(f"Bridge        {places.bridge} (development only)")
         self.say(f"logs          {places.token_file.parent}")

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import unquote
 
 from aiohttp import web
 
 from proxy.core.errors import HostRefused
+from proxy.core.hop import upstream_target
 from proxy.core.hosts import is_allowed_host, is_allowed_origin
 from proxy.core.outcome import Door
 from proxy.core.routing import Owner, owner_of
+from proxy.downstream.connection import ENDS_WITH_PEER
 from proxy.downstream.elicitation_http import ElicitationDoors
 from proxy.downstream.mcp_http import McpDoor
 from proxy.downstream.problem import error_boundary
@@ -50,13 +53,16 @@ def build_data_app(parts: DataParts) -> web.Application:
     app = web.Application(middlewares=[error_boundary(parts.recorder.defect)])
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        path = request.raw_path.partition("?")[0]
+        path = _path_of(request.raw_path)
         owner = owner_of(request.method, path, parts.wait_paths)
         refusal = _foreign_name(request, parts.allowed_hosts)
         if refusal is not None:
-            with served(request, _DOORS[owner], parts.recorder, parts.clock):
+            door = Door.MCP if path == parts.mcp_path else _DOORS[owner]
+            with served(request, door, parts.recorder, parts.clock):
                 raise refusal
         if path == parts.mcp_path:
+            # To leave is how an MCP client cancels; the relay takes this back while it sends.
+            request[ENDS_WITH_PEER] = True
             return await parts.mcp.serve(request)
         match owner:
             case Owner.WAIT:
@@ -72,6 +78,12 @@ def build_data_app(parts: DataParts) -> web.Application:
 
     add_relay_route(app, answer)
     return app
+
+
+def _path_of(target: str) -> str:
+    """The path that the Bridge will see, whatever the spelling: decoded once, without authority and query."""
+    raw = upstream_target(target.partition("?")[0].encode("utf-8", "surrogateescape"))
+    return unquote(raw.decode("utf-8", "replace"))
 
 
 async def _relay(parts: DataParts, request: web.Request) -> web.StreamResponse:

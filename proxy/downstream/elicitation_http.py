@@ -18,22 +18,14 @@ from proxy.core.answers import (
     stored_reply,
 )
 from proxy.core.elicitation import AnswerKind, parse_created
-from proxy.core.errors import (
-    AnswerConflict,
-    AnswerForbidden,
-    AnswerUndelivered,
-    BridgeFault,
-    ElicitationExpired,
-    InvalidInput,
-    SidecarError,
-)
+from proxy.core.errors import BridgeFault, InvalidInput, SidecarError
 from proxy.core.ids import ElicitationId
-from proxy.core.outcome import Door, ElicitationOutcome, Result
+from proxy.core.outcome import Door, Result
 from proxy.core.routing import Route, Way
 from proxy.core.secret import Secret
 from proxy.downstream.body import is_readable, read_body
 from proxy.downstream.relay import Relay
-from proxy.downstream.served import Draft, served
+from proxy.downstream.served import Draft, counted_as, served
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.respond import Answers
@@ -147,7 +139,7 @@ class ElicitationDoors:
         try:
             taken = await self.answers.give(given, _credential(request))
         except SidecarError as error:
-            draft.elicitations.append(_counted_as(error))
+            draft.elicitations.append(counted_as(error))
             raise
         draft.result = Result.ANSWERED
         draft.elicitations.append(taken.outcome)
@@ -183,17 +175,3 @@ def _named_in(body: bytes) -> list[str]:
 def _json(draft: Draft, body: bytes) -> web.Response:
     draft.status = 200
     return web.Response(body=body, content_type="application/json")
-
-
-def _counted_as(error: SidecarError) -> ElicitationOutcome:
-    match error:
-        case AnswerForbidden():
-            return ElicitationOutcome.FORBIDDEN
-        case AnswerConflict():
-            return ElicitationOutcome.CONFLICT
-        case ElicitationExpired():
-            return ElicitationOutcome.EXPIRED
-        case AnswerUndelivered():
-            return ElicitationOutcome.UNDELIVERED
-        case _:
-            return ElicitationOutcome.INVALID

@@ -7,49 +7,50 @@ Source: PROTOCOL.md 3.1, 3.4, 3.7.
 """
 
 import asyncio
-import base64
-import binascii
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-import orjson
 from aiohttp import web
 
 from proxy.core.agent_kind import AgentKind, agent_kind
-from proxy.core.errors import BridgeFault, Fault, InvalidInput, SidecarError
-from proxy.core.outcome import Door, ElicitationOutcome, Result
-from proxy.core.routing import Route
+from proxy.core.errors import BridgeFault, LegacyRemoved, SidecarError
+from proxy.core.hop import RawHeaders, values_of
+from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.outcome import Door, Result
+from proxy.core.routing import Decision, Route
 from proxy.downstream.body import read_body
-from proxy.downstream.relay import Relay
-from proxy.downstream.served import Draft, served
+from proxy.downstream.connection import ENDS_WITH_PEER
+from proxy.downstream.mcp_answer import REVISION, SESSION, McpAnswer, Spawn
+from proxy.downstream.mcp_reply import note_delivery, note_wait
+from proxy.downstream.relay import OnHead, OnReply, Relay
+from proxy.downstream.served import Draft, counted_as, served
 from proxy.flows.mcp_clients import STATELESS, McpClient, McpClients
-from proxy.flows.tool_call import ToolAnswered, ToolCalls
-from proxy.mcp.inbound import LOOKED_AT, AnswerCall, Cancel, Inbound, Opening, ToolNames, WaitCall, classify
-from proxy.mcp.jsonrpc import OWN_CODE_BASE, RequestId, error_message, members, parse, read_value, result_message
-from proxy.mcp.revisions import Era, Revision, era_of_header, negotiated, revision_of
-from proxy.mcp.sse import Splitter, read_frame, write_comment, write_event
-from proxy.mcp.tools import tool_result
+from proxy.flows.tool_call import Access, ToolCalls, ToolWaited
+from proxy.mcp.inbound import (
+    LOOKED_AT,
+    AnswerCall,
+    Cancel,
+    Opening,
+    ToolNames,
+    UnreadableAnswer,
+    WaitCall,
+    classify,
+)
+from proxy.mcp.jsonrpc import RequestId, envelope_of, parse
+from proxy.mcp.over_http import agreed_revision, agrees_with_envelope, is_in_order
+from proxy.mcp.revisions import Era, era_of_header, revision_of
 from proxy.ports import Clock, McpServer, Recorder
-
-SESSION: Final = "Mcp-Session-Id"
-REVISION: Final = "MCP-Protocol-Version"
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """Largest message that is looked at. Source: PROTOCOL.md 3.4 (no cap below 4 MiB), with room."""
 
-KEEP_ALIVE_S: Final = 15.0
-"""Pause between comments on a stream that waits. Source: PROTOCOL.md 3.5."""
-
 STREAM_FROM_S: Final = 10
-"""Waits from here on are answered on a stream, where the client takes one. Source: PROTOCOL.md 4.2, A1 x B1."""
+"""Waits from here on are answered on a stream. Source: PROTOCOL.md 4.2, A1 x B1."""
 
 PATIENT: Final = frozenset({AgentKind.HTTPX, AgentKind.AIOHTTP, AgentKind.REQUESTS})
 """Client libraries that do not give up after 60 seconds. Source: PROTOCOL.md 3.6."""
-
-
-Spawn = Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,9 @@ class McpDoor:
     default_timeout_s: int
     hold_cap_s: int
     """Longest wait of a client that may give up after 60 seconds."""
+    guide_url: str
+    is_bridge: bool
+    """The MCP server is the Bridge itself, so that a token for the one is a token for the other."""
     in_flight: dict[tuple[str, RequestId], asyncio.Timeout] = field(default_factory=dict)
     """Calls that wait here, by session and id."""
 
@@ -83,59 +87,77 @@ class McpDoor:
             return await self._post(request, draft, body)
 
     async def _post(self, request: web.Request, draft: Draft, body: bytes) -> web.StreamResponse:
-        message = parse(body)
-        client = self.clients.get(request.headers.get(SESSION, STATELESS))
-        agent_id = client.agent_id if client else None
-        inbound: Inbound | None
-        try:
-            inbound = classify(message, self.names, default_timeout_s=self.default_timeout_s, answering_agent=agent_id)
-        except InvalidInput:  # an answer that cannot be read: the tool itself says so
-            inbound = None
-        match inbound:
-            case WaitCall() if await self._is_accepted(request, body):
-                return await self._wait(request, draft, inbound, body)
-            case AnswerCall() if await self._is_accepted(request, body):
-                return await self._answer(request, draft, inbound, body)
-            case Opening():
-                return await self._open(request, draft, inbound, body)
+        client = self.clients.get(_session_of(request))
+        waited = client.agents if client else ()
+
+        def answers_as(elicitation_id: ElicitationId) -> AgentId | None:
+            return self.calls.answers_as(elicitation_id, waited)
+
+        match classify(parse(body), self.names, default_timeout_s=self.default_timeout_s, answers_as=answers_as):
+            case WaitCall() as call if await self._is_accepted(request, body):
+                return await self._wait(request, draft, call, body)
+            case AnswerCall() as call if await self._is_accepted(request, body):
+                return await self._answer(request, draft, call, body)
+            case UnreadableAnswer() as call if await self._is_known(request, call, body):
+                draft.failed(call.error)
+                return await McpAnswer(request, call.id, self.clock).error(call.error)
+            case Opening() as opening:
+                return await self._open(request, draft, opening, body)
             case Cancel(request_id) if self._cancel(request, request_id):
                 draft.status = 202
                 return web.Response(status=202)
             case _:
                 return await self._relay(request, draft, body)
 
-    async def _relay(self, request: web.Request, draft: Draft, body: bytes | None = None) -> web.StreamResponse:
-        response = await self.relay.relay(request, body=body)
+    # What is relayed
+
+    async def _relay(
+        self,
+        request: web.Request,
+        draft: Draft,
+        body: bytes | None = None,
+        *,
+        on_head: OnHead | None = None,
+        on_reply: OnReply | None = None,
+    ) -> web.StreamResponse:
+        try:
+            response = await self.relay.relay(request, body=body, on_head=on_head, on_reply=on_reply)
+        except BridgeFault as error:  # nothing was sent yet
+            request_id = None if body is None else _request_id(body)
+            if request_id is None:
+                raise
+            draft.failed(error)
+            return await McpAnswer(request, request_id, self.clock).error(error)
         draft.status = response.status
-        if request.method == "DELETE" and response.status < 300:
+        if response.status in {400, 404} or (request.method == "DELETE" and response.status < 300):
+            # Its end, or what looks like it: whether the session lives is asked for anew.
             self.clients.closed(request.headers.get(SESSION, STATELESS))
         return response
 
     async def _open(self, request: web.Request, draft: Draft, opening: Opening, body: bytes) -> web.StreamResponse:
-        """Relay an `initialize` and remember what it ended with."""
-        agreed: list[Revision] = []
+        """Relay an `initialize` and remember the session that it began."""
+        client = McpClient(modes=opening.modes, client_name=opening.client_name)
 
-        def note(status: int, reply: bytes) -> None:
-            revision = _agreed_revision(reply) if status == 200 else None
-            if revision is not None:
-                agreed.append(revision)
+        def note_session(status: int, headers: RawHeaders) -> None:
+            # At the head, as some clients hang up before the end.
+            named = values_of(headers, SESSION.lower().encode())
+            if status == 200 and named:
+                self.clients.opened(named[0].decode("utf-8", "surrogateescape"), client)
 
-        response = await self.relay.relay(request, body=body, on_reply=note)
-        draft.status = response.status
-        if agreed:
-            session_id = response.headers.get(SESSION, STATELESS)
-            client = McpClient(revision=agreed[0], modes=opening.modes, client_name=opening.client_name)
-            self.clients.opened(session_id, client)
-        return response
+        def note_revision(status: int, reply: bytes) -> None:
+            client.revision = agreed_revision(reply) if status == 200 else None
+
+        return await self._relay(request, draft, body, on_head=note_session, on_reply=note_revision)
+
+    # Whether a call may be answered here
 
     async def _is_accepted(self, request: web.Request, body: bytes) -> bool:
         """Whether the server would take this call: its session is alive, or its envelope is in order."""
-        accept = request.headers.get("Accept", "")
-        if "application/json" not in accept or "text/event-stream" not in accept:
+        if not is_in_order(request.raw_headers):
             return False
         version = request.headers.get(REVISION)
         if era_of_header(version) is Era.ENVELOPE:
-            return _is_enveloped(request.headers, body)
+            return agrees_with_envelope(request.raw_headers, body)
         session_id = request.headers.get(SESSION, STATELESS)
         if self.clients.get(session_id) is not None:
             return True
@@ -150,206 +172,132 @@ class McpDoor:
             self.clients.opened(session_id, McpClient(revision=revision_of(version) if version else None))
         return is_alive
 
+    async def _is_known(self, request: web.Request, call: UnreadableAnswer, body: bytes) -> bool:
+        return self.calls.knows(call.elicitation_id) and await self._is_accepted(request, body)
+
+    # Waits
+
     async def _wait(self, request: web.Request, draft: Draft, call: WaitCall, body: bytes) -> web.StreamResponse:
         draft.agent_id = call.ask.agent_id
         decision = self.calls.decide(call.ask.agent_id)
         draft.decided(decision)
-        session_id = request.headers.get(SESSION, STATELESS)
+        session_id = _session_of(request)
         client = self.clients.get(session_id)
-        if client is not None:
-            client.agent_id = call.ask.agent_id
-        if decision.route is Route.LEGACY:
-            return await self._relay(request, draft, body)
-        cap_s = call.ask.hold_s if agent_kind(request.headers.get("User-Agent", "")) in PATIENT else self.hold_cap_s
-        writer = _ResultWriter(request, call.id, is_stream=min(call.ask.hold_s, cap_s) >= STREAM_FROM_S)
-        key = (session_id, call.id)
+        if client is not None and session_id != STATELESS:
+            client.waited(call.ask.agent_id)
+        match decision.route:
+            case Route.LEGACY:
+                return await self._relay(request, draft, body)
+            case Route.REMOVED:
+                error = LegacyRemoved(
+                    f"{call.call.name} was removed; use elicitation instead, see {self.guide_url}",
+                    guide=self.guide_url,
+                )
+                draft.failed(error)
+                return await McpAnswer(request, call.id, self.clock).error(error)
+            case Route.ELICITATION:
+                return await self._elicit(request, draft, call, body, decision=decision)
+
+    async def _elicit(
+        self, request: web.Request, draft: Draft, call: WaitCall, body: bytes, *, decision: Decision
+    ) -> web.StreamResponse:
+        reply = McpAnswer(request, call.id, self.clock)
         try:
-            async with asyncio.timeout(None) as scope, writer.kept_alive(self.spawn):
-                self.in_flight[key] = scope
-                authorization = request.headers.get("Authorization", "")
-                answered = await self.calls.wait(call.ask, decision, authorization, hold_cap_s=cap_s)
+            async with self._cancellable(request, call.id):
+                authorization = self._authorization(request)
+                # Before anything is written: without it the server itself can still answer.
+                access = await self.calls.access_for(call.ask.agent_id, authorization)
+                waited = None if access is None else await self._hold(request, decision, call, access, reply=reply)
         except TimeoutError:  # the client cancelled
             draft.result, draft.status = Result.GONE, 202
-            return await writer.end_without_answer()
+            return await reply.nothing()
         except SidecarError as error:
             draft.failed(error)
-            return await writer.error(error)
-        finally:
-            self.in_flight.pop(key, None)
-        if answered is None:
-            return await self._relay_late(request, draft, body, writer)
-        return await self._write_wait(draft, answered, writer)
-
-    async def _relay_late(
-        self, request: web.Request, draft: Draft, body: bytes, writer: "_ResultWriter"
-    ) -> web.StreamResponse:
-        """Hand a call to the server after all; possible as long as nothing was written."""
-        if writer.has_begun:
-            error = BridgeFault("the Bridge cannot be reached for this wait; call the tool again")
-            draft.failed(error)
-            return await writer.error(error)
-        return await self._relay(request, draft, body)
-
-    async def _write_wait(self, draft: Draft, answered: ToolAnswered, writer: "_ResultWriter") -> web.StreamResponse:
-        result = answered.served
-        if result is not None:
-            draft.route, draft.reason = result.exchange.route, result.exchange.reason
-            draft.fell_back, draft.empty_wakes_saved = result.exchange.fell_back, result.empty_wakes
-        arrived = False
-        try:
-            response = await writer.result(answered.result)
-            arrived = True
-        finally:
-            if result is not None and not arrived:
-                self.calls.take_back(result)
-        if result is not None:
-            draft.result, draft.items = result.result, len(result.found.items)
-            draft.delivery_seconds = tuple(max(0.0, self.clock.wall() - at) for at in result.found.created_at)
-            draft.elicitations.extend(ElicitationOutcome.OFFERED for _ in result.found.elicitation_ids)
-        draft.status = 200
-        return response
-
-    async def _answer(self, request: web.Request, draft: Draft, call: AnswerCall, body: bytes) -> web.StreamResponse:
-        draft.agent_id = call.given.agent_id
-        writer = _ResultWriter(request, call.id, is_stream=False)
-        try:
-            answered = await self.calls.answer(call.given, request.headers.get("Authorization", ""))
-        except SidecarError as error:
-            draft.failed(error)
-            return await writer.error(error)
-        if answered is None:
+            return await reply.error(error)
+        if waited is None:
             return await self._relay(request, draft, body)
-        if answered.outcome is not None:
-            draft.elicitations.append(answered.outcome)
-        draft.result, draft.status = Result.ANSWERED, 200
-        return await writer.result(answered.result)
+        return await self._write(draft, waited, reply)
+
+    async def _hold(
+        self, request: web.Request, decision: Decision, call: WaitCall, access: Access, *, reply: McpAnswer
+    ) -> ToolWaited | None:
+        is_patient = agent_kind(request.headers.get("User-Agent", "")) in PATIENT
+        cap_s = call.ask.hold_s if is_patient else min(call.ask.hold_s, self.hold_cap_s)
+        if cap_s < STREAM_FROM_S:
+            return await self.calls.wait(call.ask, decision, access, hold_cap_s=cap_s)
+        async with reply.kept_alive(self.spawn):
+            return await self.calls.wait(call.ask, decision, access, hold_cap_s=cap_s)
+
+    def _authorization(self, request: web.Request) -> str:
+        """The caller's token for the Bridge; one for another server must not reach it. Source: PROTOCOL.md 1.5."""
+        return request.headers.get("Authorization", "") if self.is_bridge else ""
+
+    @asynccontextmanager
+    async def _cancellable(self, request: web.Request, request_id: RequestId) -> AsyncIterator[None]:
+        """Let `_cancel` end the block; without a session nobody could tell whose call is meant.
+
+        Raises:
+            TimeoutError: it did.
+        """
+        key = (_session_of(request), request_id)
+        async with asyncio.timeout(None) as scope:
+            if key[0] != STATELESS:
+                self.in_flight[key] = scope
+            try:
+                yield
+            finally:
+                if self.in_flight.get(key) is scope:
+                    del self.in_flight[key]
 
     def _cancel(self, request: web.Request, request_id: RequestId) -> bool:
         """End one of the calls that wait here; False when it is none of them."""
-        scope = self.in_flight.pop((request.headers.get(SESSION, STATELESS), request_id), None)
+        scope = self.in_flight.pop((_session_of(request), request_id), None)
         if scope is None:
             return False
         scope.reschedule(asyncio.get_running_loop().time())
         return True
 
-
-class _ResultWriter:
-    """Writes one response: as JSON, or on a stream that is kept alive until then."""
-
-    def __init__(self, request: web.Request, request_id: RequestId, *, is_stream: bool) -> None:
-        self._request = request
-        self._id = request_id
-        self._is_stream = is_stream
-        self._is_enveloped = era_of_header(request.headers.get(REVISION)) is Era.ENVELOPE
-        self._stream: web.StreamResponse | None = None
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the head of the reply was sent."""
-        return self._stream is not None
-
-    @asynccontextmanager
-    async def kept_alive(self, spawn: Spawn) -> AsyncIterator[None]:
-        """Begin the stream, if it is one, and write a comment every 15 seconds for as long as the block lasts."""
-        if not self._is_stream:
-            yield
-            return
-        headers = {
-            "Content-Type": "text/event-stream",
-            "Cache-Control": "no-cache, no-transform",
-            "X-Accel-Buffering": "no",
-        }
-        self._stream = web.StreamResponse(headers=headers)
-        await self._stream.prepare(self._request)
-        comments = spawn(self._comment(self._stream), "comments on a stream")
+    async def _write(self, draft: Draft, waited: ToolWaited, reply: McpAnswer) -> web.StreamResponse:
+        note_wait(draft, waited.served)
+        arrived = False
         try:
-            yield
+            response = await reply.result(waited.result)
+            arrived = True
         finally:
-            comments.cancel()
-
-    @staticmethod
-    async def _comment(stream: web.StreamResponse) -> None:
-        try:
-            while True:
-                await asyncio.sleep(KEEP_ALIVE_S)
-                await stream.write(write_comment("waiting"))
-        except ConnectionError:  # the client has left, which ends its call by itself
-            return
-
-    async def result(self, result: Mapping[str, object]) -> web.StreamResponse:
-        """Answer with a result."""
-        shown = {**result, "resultType": "complete"} if self._is_enveloped else dict(result)
-        return await self._write(result_message(self._id, shown))
-
-    async def error(self, error: SidecarError) -> web.StreamResponse:
-        """Answer with an error: of the tool where the agent can mend it, else of the request, never a bare status.
-
-        Source: PROTOCOL.md 3.7 (a 4xx or 5xx destroys the session of python clients).
-        """
-        if error.fault is Fault.AGENT:
-            told = orjson.dumps({"error": error.detail, "code": error.code})
-            return await self.result(tool_result(told, is_error=True))
-        data: dict[str, object] = {"code": error.code, "retryable": error.retryable}
-        if error.retry_after_s is not None:
-            data["retryAfterMs"] = int(error.retry_after_s * 1000)
-        return await self._write(error_message(self._id, OWN_CODE_BASE + error.status, error.detail, data))
-
-    async def end_without_answer(self) -> web.StreamResponse:
-        """End the reply to a call that the client cancelled."""
-        if self._stream is None:
-            return web.Response(status=202)
-        await self._stream.write_eof()
-        return self._stream
-
-    async def _write(self, message: bytes) -> web.StreamResponse:
-        if self._stream is not None:
-            await self._stream.write(write_event(message))
-            await self._stream.write_eof()
-            return self._stream
-        response = web.Response(body=message, content_type="application/json")
-        await response.prepare(self._request)
-        await response.write_eof()
+            if not arrived:
+                self.calls.take_back(waited.served)
+        note_delivery(draft, waited.served, wall=self.clock.wall())
         return response
 
+    # Answers
 
-def _agreed_revision(reply: bytes) -> Revision | None:
-    """The revision that an `initialize` ended with, from a JSON or an event-stream reply."""
-    is_json = reply.lstrip().startswith(b"{")
-    messages = [reply] if is_json else [read_frame(raw).data for raw in Splitter(MAX_BODY_BYTES).feed(reply)]
-    for data in messages:
+    async def _answer(self, request: web.Request, draft: Draft, call: AnswerCall, body: bytes) -> web.StreamResponse:
+        draft.agent_id = call.given.agent_id
+        request[ENDS_WITH_PEER] = False  # an answer that was given is passed on, whoever leaves
+        reply = McpAnswer(request, call.id, self.clock)
         try:
-            result = members(members(data or b"").get("result", b"{}"))
-            version = read_value(result.get("protocolVersion", b"null"))
-        except InvalidInput:
-            continue
-        if isinstance(version, str):
-            return negotiated(version)
-    return None
+            answered = await self.calls.answer(call.given, call.tool, self._authorization(request))
+        except SidecarError as error:
+            draft.failed(error)
+            draft.elicitations.append(counted_as(error))
+            return await reply.error(error)
+        if answered is None:
+            return await self._relay(request, draft, body)
+        draft.elicitations.append(answered.outcome)
+        draft.result, draft.status = Result.ANSWERED, 200
+        return await reply.result(answered.result)
 
 
-def _is_enveloped(headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether headers and metadata of a modern `tools/call` agree; else the server has to refuse it.
-
-    Source: PROTOCOL.md 2.2, 2.3.
-    """
-    version = headers.get(REVISION, "")
-    revision = revision_of(version)
-    try:
-        params = members(members(body).get("params", b"{}"))
-        name = read_value(params.get("name", b"null"))
-        meta = members(params.get("_meta", b"{}"))
-        told = read_value(meta.get("io.modelcontextprotocol/protocolVersion", b"null"))
-        capabilities = read_value(meta.get("io.modelcontextprotocol/clientCapabilities", b"null"))
-    except InvalidInput:
-        return False
-    is_named = headers.get("Mcp-Method") == "tools/call" and _decoded(headers.get("Mcp-Name", "")) == name
-    return revision is not None and is_named and told == version and isinstance(capabilities, dict)
+def _session_of(request: web.Request) -> str:
+    """The MCP session that a call belongs to; the envelope era has none, whatever is sent. Source: PROTOCOL.md 2.1."""
+    if era_of_header(request.headers.get(REVISION)) is Era.ENVELOPE:
+        return STATELESS
+    return request.headers.get(SESSION, STATELESS)
 
 
-def _decoded(value: str) -> str | None:
-    if not (value.startswith("=?base64?") and value.endswith("?=")):
-        return value
-    try:
-        return base64.b64decode(value[9:-2], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+def _request_id(body: bytes) -> RequestId | None:
+    """The id of the request that a body is, if it is one."""
+    envelope = envelope_of(body)
+    if envelope is None or not isinstance(envelope.method, str) or not isinstance(envelope.id, str | int):
         return None
+    return envelope.id

@@ -17,7 +17,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.typedefs import Handler
 
 from proxy.core.errors import BadBridgeReply, BridgeUnavailable, InvalidInput
-from proxy.core.hop import is_chunked, is_websocket_upgrade, request_headers, upstream_target, write_head
+from proxy.core.hop import RawHeaders, is_chunked, is_websocket_upgrade, request_headers, upstream_target, write_head
+from proxy.downstream.connection import ENDS_WITH_PEER
 from proxy.downstream.relay_reply import RelayReply
 from proxy.downstream.relay_upstream import RelayRequest, Upload, breaking_with
 from proxy.downstream.relay_ws import tunnel
@@ -27,6 +28,9 @@ MAX_COLLECTED_BYTES: Final = 1024 * 1024
 
 OnReply = Callable[[int, bytes], None]
 """Told status and whole body of a reply after it was streamed."""
+
+OnHead = Callable[[int, RawHeaders], None]
+"""Told status and header fields of a reply before anything of it is passed on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,12 @@ class Relay:
         self._prefix = upstream.raw_path.rstrip("/").encode("ascii")
 
     async def relay(
-        self, request: web.Request, *, body: bytes | None = None, on_reply: OnReply | None = None
+        self,
+        request: web.Request,
+        *,
+        body: bytes | None = None,
+        on_head: OnHead | None = None,
+        on_reply: OnReply | None = None,
     ) -> web.StreamResponse:
         """Relay one request and stream its reply.
 
@@ -104,11 +113,14 @@ class Relay:
             InvalidInput: the agent's request body is broken.
         """
         call = _Call(collect=on_reply is not None)
+        request[ENDS_WITH_PEER] = False  # until it went up
         upload = self._upload(request, body)
         try:
             reply = await self._open(upload)
             call.status = reply.status
             upload.reply_started = True
+            if on_head is not None:
+                on_head(reply.status, reply.raw_headers)
             try:
                 down = await self._pass_down(upload, reply, call)
             finally:

@@ -18,13 +18,7 @@ from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import Connection
 from aiohttp.http import StreamWriter
 
-MAX_HEAD_LINE_BYTES: Final = 65536
-"""Longest start line and longest header field that is read.
-
-Source: ours; eight times aiohttp's default, what common servers take at most.
-"""
-MAX_HEAD_FIELDS: Final = 1024
-"""Most header fields that are read in one head. Source: ours; eight times aiohttp's default."""
+from proxy.downstream.connection import ENDS_WITH_PEER, MAX_HEAD_FIELDS, MAX_HEAD_LINE_BYTES
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -83,6 +77,10 @@ class Upload:
         if not self.reused and connection.closed is not None:
             connection.closed.add_done_callback(_note_end)
         self._known.add(connection)
+
+    def sent(self) -> None:
+        """All of it went up: from here on the agent's leaving ends the call, and so tells the upstream."""
+        self.request[ENDS_WITH_PEER] = True
 
     @property
     def may_repeat(self) -> bool:
@@ -147,6 +145,8 @@ class RelayRequest(aiohttp.ClientRequest):
             protocol = _protocol_of(conn)
             self.upload.use(protocol)
             await StreamWriter(protocol, self.loop).write(self.upload.head)
+            if not self.upload.has_body:
+                self.upload.sent()
         return await super().send(conn)
 
     async def write_bytes(
@@ -171,6 +171,7 @@ class RelayRequest(aiohttp.ClientRequest):
                 conn.close()
                 raise
         await super().write_bytes(body_writer, conn, None)
+        upload.sent()
 
 
 def _note_end(closed: "asyncio.Future[None]") -> None:

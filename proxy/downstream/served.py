@@ -1,7 +1,7 @@
 """One served call from its first byte to its one outcome record."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,7 +9,15 @@ from typing import Final
 from aiohttp import web
 
 from proxy.core.agent_kind import agent_kind
-from proxy.core.errors import Fault, OurFault, SidecarError
+from proxy.core.errors import (
+    AnswerConflict,
+    AnswerForbidden,
+    AnswerUndelivered,
+    ElicitationExpired,
+    Fault,
+    OurFault,
+    SidecarError,
+)
 from proxy.core.outcome import Door, ElicitationOutcome, Outcome, Result
 from proxy.core.routing import Decision, Reason, Route
 from proxy.downstream.relay import RELAY_OUTCOME
@@ -24,6 +32,8 @@ class Draft:
     """What a door notes down while it serves a call."""
 
     door: Door
+    opened_at: float = 0.0
+    """When the call came, wall clock in seconds."""
     result: Result = Result.RELAYED
     status: int = 0
     agent_id: str = ""
@@ -36,6 +46,14 @@ class Draft:
     delivery_seconds: tuple[float, ...] = ()
     elicitations: list[ElicitationOutcome] = field(default_factory=list)
     empty_wakes_saved: int = 0
+
+    def delivered(self, created_at: Iterable[float | None], *, wall: float) -> None:
+        """Note how long each item took, from its creation to now; an agent that was not waiting is not counted.
+
+        A Bridge whose clock is ahead counts as no time at all.
+        """
+        known = (max(created, self.opened_at) for created in created_at if created is not None)
+        self.delivery_seconds = tuple(max(0.0, wall - since) for since in known)
 
     def decided(self, decision: Decision) -> None:
         """Note which way the wait goes."""
@@ -55,7 +73,7 @@ class Draft:
 def served(request: web.Request, door: Door, recorder: Recorder, clock: Clock) -> Iterator[Draft]:
     """Record exactly one outcome for the call, whatever ends it."""
     started_at = clock.now()
-    draft = Draft(door)
+    draft = Draft(door, opened_at=clock.wall())
     try:
         yield draft
     except SidecarError as error:
@@ -95,3 +113,18 @@ def _outcome(request: web.Request, draft: Draft, *, seconds: float) -> Outcome:
         bytes_up=relayed.bytes_up if relayed else 0,
         bytes_down=relayed.bytes_down if relayed else 0,
     )
+
+
+def counted_as(error: SidecarError) -> ElicitationOutcome:
+    """As what an answer that was not taken counts."""
+    match error:
+        case AnswerForbidden():
+            return ElicitationOutcome.FORBIDDEN
+        case AnswerConflict():
+            return ElicitationOutcome.CONFLICT
+        case ElicitationExpired():
+            return ElicitationOutcome.EXPIRED
+        case AnswerUndelivered():
+            return ElicitationOutcome.UNDELIVERED
+        case _:
+            return ElicitationOutcome.INVALID

@@ -91,10 +91,9 @@ class WaitDoor:
             messages = parse_wait_reply(body)
         except BadBridgeReply:  # relayed as it is; what cannot be read cannot be counted
             return
-        wall = self.clock.wall()
         draft.items = len(messages)
         draft.result = Result.DELIVERED if messages else Result.TIMED_OUT
-        draft.delivery_seconds = _latencies([message.created_at for message in messages], wall)
+        draft.delivered((message.created_at for message in messages), wall=self.clock.wall())
 
     async def _translate(  # noqa: PLR0917  # one call's whole context, passed on once
         self, request: web.Request, draft: Draft, ask: WaitAsk, decision: Decision, credential: Secret
@@ -127,11 +126,6 @@ class WaitDoor:
                 self.feeds.take_back(result.found.elicitation_ids)
         draft.result, draft.status = result.result, result.status
         draft.items = len(result.found.items)
-        draft.delivery_seconds = _latencies(result.found.created_at, self.clock.wall())
+        draft.delivered(result.found.created_at, wall=self.clock.wall())
         draft.elicitations.extend(ElicitationOutcome.OFFERED for _ in result.found.elicitation_ids)
         return response
-
-
-def _latencies(created_at: "list[float | None] | tuple[float, ...]", wall: float) -> tuple[float, ...]:
-    """Seconds from creation to now; a Bridge whose clock is ahead counts as no time at all."""
-    return tuple(max(0.0, wall - created) for created in created_at if created is not None)

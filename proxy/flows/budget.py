@@ -35,12 +35,6 @@ class Budget:
         """Something happened: poll fast for a while."""
         self._pace.stir(self._clock.now())
 
-    def hurry(self) -> None:
-        """There is something to ask for: bring the next poll forward to the fast pace, as far as the allowance goes."""
-        now = self._clock.now()
-        self._pace.stir(now)
-        self._next_at = min(self._next_at, now + self._pace.gap(now))
-
     def asked(self) -> None:
         """A poll for questions has just ended: the next one keeps its distance, also on behalf of another wait."""
         now = self._clock.now()

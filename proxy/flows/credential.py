@@ -1,18 +1,21 @@
 """The token an agent waits with, and what the Bridge thinks of it.
 
 Questions kept here are handed out only on a token that the Bridge has accepted a short while ago. A Bridge that
-restarts forgets all tokens; one that had been accepted is then renewed behind the agent's back by a session of our
-own, at most one per agent and only after a break of contact, so that a live session is never pushed out.
+restarts forgets all tokens; one that had been accepted is then renewed behind the agent's back by the one session of
+our own that all share, only after a break of contact, so that a live session is never pushed out, and only where the
+token was this agent's own: the Bridge lets everybody read in another's name, but a session acts in it.
 
-Source: BRIDGE.md 2.1 (three sessions per agent; tokens die with the Bridge).
+Source: BRIDGE.md 2.1 (three sessions per agent; tokens die with the Bridge; wrong-identity reads pass).
 """
 
 from typing import Final
 
+from proxy.core.bridge_token import issued_to
 from proxy.core.errors import BridgeFault, BridgeRefused
 from proxy.core.ids import AgentId
 from proxy.core.secret import Secret
-from proxy.ports import Bridge, Clock
+from proxy.flows.agent_sessions import AgentSessions
+from proxy.ports import Clock
 
 TRUST_S: Final = 60.0
 """How long an accepted token is trusted without asking again. Source: ours."""
@@ -31,21 +34,23 @@ class BridgeCredential:
     __slots__ = (
         "_accepted_at",
         "_agent_id",
-        "_bridge",
         "_clock",
         "_disturbed",
         "_fingerprint",
+        "_is_agents_own",
         "_is_known",
         "_renewed_at",
+        "_sessions",
         "secret",
     )
 
-    def __init__(self, agent_id: AgentId, secret: Secret, bridge: Bridge, clock: Clock) -> None:
+    def __init__(self, agent_id: AgentId, secret: Secret, sessions: AgentSessions, clock: Clock) -> None:
         self.secret = secret
         """What to send: the agent's own token, or the one that took its place."""
         self._fingerprint = secret.fingerprint()
         self._agent_id = agent_id
-        self._bridge = bridge
+        self._is_agents_own = issued_to(secret) == agent_id
+        self._sessions = sessions
         self._clock = clock
         self._accepted_at = float("-inf")
         self._is_known = False
@@ -84,13 +89,17 @@ class BridgeCredential:
         return self._clock.now() - self._accepted_at < TRUST_S
 
     async def renewed_after(self, refusal: BridgeRefused) -> bool:
-        """Open a session in its place if the Bridge must have forgotten it; False when the refusal stands."""
+        """Put our session in its place if the Bridge must have forgotten it; False when the refusal stands."""
         forgotten = refusal.bridge_status in TOKEN_REFUSED and self._disturbed and self._is_known
-        if not forgotten or self._clock.now() - self._renewed_at < RENEW_S:
+        if not forgotten or not self._is_agents_own:
             return False
-        self._renewed_at = self._clock.now()
+        if self._sessions.known(self._agent_id) in {None, self.secret}:  # else another feed has opened one
+            if self._clock.now() - self._renewed_at < RENEW_S:
+                return False
+            self._renewed_at = self._clock.now()
+        self._sessions.forget(self._agent_id, self.secret)
         try:
-            self.secret = await self._bridge.open_session(self._agent_id)
+            self.secret = await self._sessions.credential_for(self._agent_id)
         except BridgeFault:
             return False
         return True

@@ -13,7 +13,7 @@ from typing import Final
 
 from proxy.core.bookkeeping import asks
 from proxy.core.errors import BridgeFault, BridgeRefused
-from proxy.core.exchange import BridgeSaid, Event, Stirred
+from proxy.core.exchange import BridgeSaid, Event, Stirred, WayFailed
 from proxy.core.ids import AgentId
 from proxy.core.legacy import Message, renumbered
 from proxy.core.secret import Secret
@@ -57,7 +57,7 @@ class Feed:
         self.agent_id = agent_id
         self.waiters: set[Waiter] = set()
         self.idle_since: float = parts.clock.now()
-        self.access = BridgeCredential(agent_id, credential, parts.bridge, parts.clock)
+        self.access = BridgeCredential(agent_id, credential, parts.sessions, parts.clock)
         self._parts = parts
         self._budget = Budget(parts.new_pace(), parts.clock)
         self._questions = QuestionPoll(
@@ -181,8 +181,8 @@ class Feed:
                 continue
             retry_s = FIRST_RETRY_S
             self._met()
-            if batch.messages:
-                await self._learn_names(batch)
+            if batch.messages and await self._has_caught_up(batch):
+                self._learn_names(batch)
                 self._deliver(batch)
 
     async def _settle_refusal(self, refusal: BridgeRefused) -> None:
@@ -258,18 +258,32 @@ class Feed:
         if not was_trusted:
             self._post_all(Stirred())
 
-    async def _learn_names(self, batch: _Batch) -> None:
+    async def _has_caught_up(self, batch: _Batch) -> bool:
+        """Whether the questions that the batch tells of are in the book, or nobody waits for them there.
+
+        Nothing behind the Bridge's note of a question may be delivered before: the agent's cursor would pass the
+        note, which is all that the legacy way has of the question.
+        """
+        if not self._asks(batch) or not any(waiter.on_elicitation for waiter in self.waiters):
+            return True
+        failed = await self._questions.catch_up()
+        if failed is not None:
+            self._post_all(WayFailed(failed))
+        return failed is None
+
+    def _asks(self, batch: _Batch) -> bool:
+        return any(asks(message, self.agent_id) for message in batch.messages)
+
+    def _learn_names(self, batch: _Batch) -> None:
         # Nobody on the legacy way reads a name; a batch that nobody waits for may be read on either way.
         if not self.waiters or any(waiter.on_elicitation for waiter in self.waiters):
-            await self._parts.names.learn(self.agent_id, batch.messages, self.access.secret, spend=self._budget.spend)
+            self._parts.names.learn(self.agent_id, batch.messages)
 
     def _deliver(self, batch: _Batch) -> None:
         self._budget.stir()
-        if any(asks(message, self.agent_id) for message in batch.messages):
-            self._questions.hurry()
         if self.waiters:
             self._hand_out(batch)
-        else:
+        elif not self._asks(batch):
             self._kept = batch
 
     def _hand_out(self, batch: _Batch) -> None:

@@ -8,6 +8,8 @@ from proxy.core.breaker import Breaker
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
 from proxy.core.sequences import SequenceMap
+from proxy.flows.agent_sessions import AgentSessions
+from proxy.flows.errands import Errands
 from proxy.flows.naming import AnswerNames
 from proxy.ports import Bridge, Clock, Recorder
 
@@ -25,6 +27,9 @@ class FeedParts:
     recorder: Recorder
     spawn: Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
     """Start a task in the TaskGroup of the house, under a name."""
+    errands: Errands
+    sessions: AgentSessions
+    """Shared by all, as a session too many pushes out one of the agent's own."""
     new_pace: Callable[[], Pace]
     hold_s: float
     """How long one long poll is held at the Bridge, in seconds."""

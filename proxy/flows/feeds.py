@@ -147,7 +147,8 @@ class Feeds:
         return [(feed, waiter) for mine in self._feeds.values() for feed in mine.values() for waiter in feed.waiters]
 
     def close(self) -> None:
-        """End all polls."""
+        """End all polls, and what goes on for callers that have gone."""
+        self.parts.errands.close()
         for mine in self._feeds.values():
             for feed in mine.values():
                 feed.close()

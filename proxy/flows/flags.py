@@ -76,6 +76,7 @@ class FlagBoard:
 
         Raises:
             FlagConflict: the flags have another version by now.
+            InvalidFlags: a name would stand in both lists.
             StateUnavailable: the change could not be stored; nothing has changed.
         """
         async with self._changing():
@@ -86,6 +87,9 @@ class FlagBoard:
                     version=before.version,
                 )
             after = before.patched(patch)
+            both = sorted(set(after.elicitation_whitelist) & set(after.elicitation_denylist))
+            if both:
+                raise InvalidFlags(f"expected no name in both lists, got {both[0]!r}; take it out of one")
             change = describe_change(before, after, at=self._clock.wall(), author=author, reason=patch.reason)
             await self._store.compare_and_set(after, change, expected=before.version)
             self.flags = after

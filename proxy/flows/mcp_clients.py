@@ -15,19 +15,33 @@ from proxy.mcp.revisions import Mode, Revision
 MAX_CLIENTS: Final = 10_000
 """Most sessions remembered; the oldest is forgotten first and asked for anew. Source: ours."""
 
+MAX_AGENTS: Final = 100
+"""Most agents remembered of one session; the one that waited longest ago is forgotten first. Source: ours."""
+
 STATELESS: Final = ""
-"""Stands for the session of a server that gives none."""
+"""Stands for the session of a server that gives none, and so for all clients at once."""
 
 
 @dataclass(slots=True)
 class McpClient:
-    """One session: what was agreed, and which agent it turned out to be."""
+    """One session: what was agreed, and which agents it turned out to be."""
 
-    revision: Revision | None
-    modes: frozenset[Mode] = field(default_factory=frozenset)
+    revision: Revision | None = None
+    modes: frozenset[Mode] = frozenset()
     client_name: str = ""
-    agent_id: AgentId | None = None
-    """The agent that last waited here; the respond tool does not name one."""
+    _agents: dict[AgentId, None] = field(default_factory=dict)
+
+    @property
+    def agents(self) -> tuple[AgentId, ...]:
+        """The agents that waited here, the latest last."""
+        return tuple(self._agents)
+
+    def waited(self, agent_id: AgentId) -> None:
+        """This agent waits here."""
+        self._agents.pop(agent_id, None)
+        self._agents[agent_id] = None
+        if len(self._agents) > MAX_AGENTS:
+            del self._agents[next(iter(self._agents))]
 
 
 class McpClients:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from proxy.core.elicitation import BridgeStatus
-from proxy.core.errors import BridgeFault, BridgeRefused
+from proxy.core.elicitation import BridgeStatus, Elicitation
+from proxy.core.errors import BadBridgeReply, BridgeFault, BridgeRefused
 from proxy.core.exchange import Event, Stirred, WayFailed
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import ElicitationOutcome
@@ -25,7 +25,7 @@ MAX_CHECKS: Final = 5
 class QuestionPoll:
     """Brings questions into the book, and tells the waits when the elicitation way is lost."""
 
-    __slots__ = ("_access", "_agent_id", "_budget", "_is_wanted", "_met", "_parts", "_pause", "_post")
+    __slots__ = ("_access", "_agent_id", "_budget", "_is_wanted", "_met", "_parts", "_pause", "_post", "_turn")
 
     def __init__(  # what it shares with the other half
         self,
@@ -49,11 +49,13 @@ class QuestionPoll:
         self._met = met
         """The Bridge has just accepted the token."""
         self._pause = Pause(parts.clock)
+        self._turn = asyncio.Lock()
 
-    def hurry(self) -> None:
-        """There is a question at the Bridge: do not sleep out the pause."""
-        self._budget.hurry()
-        self._pause.end()
+    async def catch_up(self) -> Reason | None:
+        """Ask now, as the log tells of a question for this agent; why the Bridge did not serve that, or None."""
+        if not self._parts.breaker.may_try(self._parts.clock.now()):
+            return self._why_not()
+        return await self._ask_once()
 
     async def run(self) -> None:
         """Ask for as long as a wait wants it and the elicitation way can serve."""
@@ -63,8 +65,7 @@ class QuestionPoll:
                 await self._pause.sleep(gap_s)
                 continue
             if not breaker.may_try(clock.now()):
-                way = breaker.way(clock.now())
-                self._post(WayFailed(Reason(way.value) if way is not Way.OPEN else Reason.BREAKER_OPEN))
+                self._post(WayFailed(self._why_not()))
                 return
             failed = await self._ask_once()
             if failed is not None:
@@ -87,12 +88,17 @@ class QuestionPoll:
             failed = await self._ask_once()
         return failed is None and self._access.is_trusted()
 
+    def _why_not(self) -> Reason:
+        way = self._parts.breaker.way(self._parts.clock.now())
+        return Reason(way.value) if way is not Way.OPEN else Reason.BREAKER_OPEN
+
     async def _ask_once(self) -> Reason | None:
         """One round of questions; the reason why the elicitation way is lost, or None."""
-        try:
-            return await self._ask()
-        finally:
-            self._budget.asked()
+        async with self._turn:
+            try:
+                return await self._ask()
+            finally:
+                self._budget.asked()
 
     async def _ask(self) -> Reason | None:
         parts = self._parts
@@ -100,34 +106,60 @@ class QuestionPoll:
         self._budget.spend()
         try:
             found = await parts.bridge.pending(self._agent_id, self._access.secret)
-        except BridgeRefused as refusal:
-            if refusal.bridge_status in TOKEN_REFUSED:  # the poll for messages renews the token or passes it on
-                self._access.doubted()
-                parts.breaker.abandoned()
-                return None
-            if refusal.bridge_status in {404, 405}:
-                parts.breaker.incapable(parts.clock.now())
-                return Reason.INCAPABLE
-            parts.breaker.failed(parts.clock.now())
-            return Reason.FALLBACK
-        except BridgeFault:
-            self._access.disturbed()
-            parts.breaker.failed(parts.clock.now())
-            return Reason.FALLBACK
+        except BridgeFault as fault:
+            return self._judge(fault)
         except asyncio.CancelledError:
             parts.breaker.abandoned()
             raise
         parts.breaker.succeeded()
         self._met()
-        for elicitation in found:
-            if parts.book.add(elicitation):
-                parts.recorder.elicitation(ElicitationOutcome.SEEN, self._agent_id)
-                self._budget.stir()
-        if found:  # new ones, ones that are due again, and ones that another wait gave back
-            self._post(Stirred())
+        if not self._note(found):
+            return Reason.FALLBACK  # the book is full: the legacy way shows the Bridge's note of it
         listed = {elicitation.elicitation_id for elicitation in found}
         await self._check_vanished(sorted(listed_before - listed)[:MAX_CHECKS])
         return None
+
+    def _note(self, found: Sequence[Elicitation]) -> bool:
+        """Write the questions into the book; False when it has no room for one."""
+        book = self._parts.book
+        for elicitation in found:
+            if book.add(elicitation):
+                self._parts.recorder.elicitation(ElicitationOutcome.SEEN, self._agent_id)
+                self._budget.stir()
+        if found:  # new ones, ones that are due again, and ones that another wait gave back
+            self._post(Stirred())
+        return all(book.get(elicitation.elicitation_id) is not None for elicitation in found)
+
+    def _judge(self, fault: BridgeFault) -> Reason | None:
+        """What a failed round means for the waits; None where another half will settle it."""
+        breaker, now = self._parts.breaker, self._parts.clock.now()
+        match fault:
+            case BridgeRefused(bridge_status=status) if status in TOKEN_REFUSED:
+                # The poll for messages renews the token or passes the refusal on.
+                self._access.doubted()
+                breaker.abandoned()
+                return None
+            case BridgeRefused(bridge_status=404 | 405):
+                breaker.incapable(now)
+                return Reason.INCAPABLE
+            case BridgeRefused(bridge_status=status):
+                self._count(is_the_bridges=status >= 500)
+            case BadBridgeReply():  # what this agent was asked cannot be read: no reason to give up on all others
+                self._count(is_the_bridges=False)
+            case _:
+                self._access.disturbed()
+                self._count(is_the_bridges=True)
+        return Reason.FALLBACK
+
+    def _count(self, *, is_the_bridges: bool) -> None:
+        """Count a failure of the elicitation way, unless it may be this agent's own doing.
+
+        The breaker is everybody's: a token that the Bridge has not accepted cannot open it.
+        """
+        if is_the_bridges and self._access.is_known():
+            self._parts.breaker.failed(self._parts.clock.now())
+        else:
+            self._parts.breaker.abandoned()
 
     async def _check_vanished(self, vanished: Sequence[ElicitationId]) -> None:
         """Questions the Bridge no longer lists: forget those it says are over, keep what it cannot tell."""

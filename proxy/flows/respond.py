@@ -1,8 +1,9 @@
 """Pass an answer on to the Bridge, once.
 
 Who may answer, whether it is in time and whether it fits the schema is decided here, because the Bridge checks
-little of it. The first answer is claimed before it goes up; what became of it at an unclear outcome is asked of
-the Bridge before it is sent a second time.
+little of it. The first answer is claimed before it goes up, and goes up whatever becomes of the call that gave it;
+what became of it at an unclear outcome is asked of the Bridge before it is sent a second time. Only an answer that
+broke off on the way may have arrived unseen; one that the Bridge has refused has not.
 
 Source: ARCHITECTURE.md 2.3; BRIDGE.md 2.5.
 """
@@ -21,6 +22,7 @@ from proxy.core.errors import (
     BridgeRefused,
     ElicitationExpired,
     ElicitationUnknown,
+    OurFault,
     SidecarError,
     TokenRefused,
 )
@@ -48,6 +50,9 @@ _OUTCOME: Final = {
 MAX_DOUBTFUL: Final = 10_000
 """Most answers of unknown outcome that are remembered. Source: ours."""
 
+_SEVERAL: Final = b""
+"""Stands for different answers to one question, each of which may have arrived: none of them can be vouched for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerTaken:
@@ -57,6 +62,13 @@ class AnswerTaken:
     question: Elicitation
 
 
+@dataclass(slots=True)
+class _Ended:
+    """How the sending of an answer ended."""
+
+    error: SidecarError | None = None
+
+
 class Answers:
     """Takes answers of this sidecar's agents."""
 
@@ -64,7 +76,7 @@ class Answers:
 
     def __init__(self, feeds: Feeds) -> None:
         self._feeds = feeds
-        self._in_flight: dict[ElicitationId, asyncio.Event] = {}
+        self._in_flight: dict[ElicitationId, asyncio.Task[None]] = {}
         self._doubtful: dict[ElicitationId, bytes] = {}
 
     def knows(self, elicitation_id: ElicitationId) -> bool:
@@ -83,7 +95,7 @@ class Answers:
         return self.knows(given.answer.elicitation_id)
 
     async def give(self, given: GivenAnswer, credential: Secret) -> AnswerTaken:
-        """Take one answer.
+        """Take one answer; once it is on its way, it goes on even when the caller is cancelled.
 
         Raises:
             ElicitationUnknown, AnswerForbidden, AnswerInvalid, SchemaRefused, AnswerConflict, ElicitationExpired,
@@ -92,34 +104,54 @@ class Answers:
             AnswerUndelivered: the Bridge did not take it; the question stays open.
         """
         parts, answer = self._feeds.parts, given.answer
-        question = parts.book.get(answer.elicitation_id)
+        question_id = answer.elicitation_id
+        question = parts.book.get(question_id)
         if question is None:
-            raise ElicitationUnknown(f"elicitation {answer.elicitation_id} is not known here")
-        while True:
-            claim = parts.book.claim(answer, given.agent_id, wall=parts.clock.wall())
-            if claim is not Claim.WAIT:
-                break
-            await self._in_flight[answer.elicitation_id].wait()
-        if claim is Claim.REPEAT:
+            raise ElicitationUnknown(f"elicitation {question_id} is not known here")
+        if not await self._claimed(given):
             return AnswerTaken(outcome=ElicitationOutcome.DUPLICATE, question=question)
+        ended = _Ended()
+        sending = parts.errands.begin(self._deliver(given, credential, question, ended), f"answer to {question_id}")
+        self._in_flight[question_id] = sending
+        await _over(sending)
+        if ended.error is not None:
+            raise ended.error
+        return AnswerTaken(outcome=_OUTCOME[answer.kind], question=question)
+
+    async def _claimed(self, given: GivenAnswer) -> bool:
+        """Claim the question for this answer; False when the same answer stands already."""
+        parts = self._feeds.parts
+        while True:
+            claim = parts.book.claim(given.answer, given.agent_id, wall=parts.clock.wall())
+            if claim is not Claim.WAIT:
+                return claim is Claim.SEND
+            await _over(self._in_flight[given.answer.elicitation_id])
+
+    async def _deliver(self, given: GivenAnswer, credential: Secret, question: Elicitation, ended: _Ended) -> None:
+        """Bring a claimed answer to its end, which is on record whatever becomes of the call that gave it."""
+        parts, question_id = self._feeds.parts, question.elicitation_id
         landed = False
-        self._in_flight[answer.elicitation_id] = asyncio.Event()
         try:
             _check(given, question)
             await self._send(given, credential)
             landed = True
+        except SidecarError as error:
+            ended.error = error
+        except Exception as error:  # noqa: BLE001  # boundary, see docs/decisions/0003-boundaries.md
+            parts.recorder.defect("answer", error)
+            ended.error = OurFault(f"the answer to {question_id} met a defect of the sidecar")
         finally:
             if landed:
-                parts.book.settle(answer.elicitation_id, now=parts.clock.now())
-                self._doubtful.pop(answer.elicitation_id, None)
+                parts.book.settle(question_id, now=parts.clock.now())
+                self._doubtful.pop(question_id, None)
             else:
-                parts.book.release(answer.elicitation_id)
-            self._in_flight.pop(answer.elicitation_id).set()
-        self._feeds.message_stored(question.from_agent)
-        return AnswerTaken(outcome=_OUTCOME[answer.kind], question=question)
+                parts.book.release(question_id)
+            del self._in_flight[question_id]
+        if landed:
+            self._feeds.message_stored(question.from_agent)
 
     async def _send(self, given: GivenAnswer, credential: Secret) -> None:
-        """One answer upstream; a second try only after the Bridge said that the first did not arrive."""
+        """One answer upstream; a second try only after the Bridge said that the question is still open."""
         secret = self._secret_for(given.agent_id, credential)
         if await self._failed(given, secret) is None:
             return
@@ -129,31 +161,44 @@ class Answers:
 
     async def _failed(self, given: GivenAnswer, secret: Secret) -> BridgeFault | None:
         """Send the answer; None when it stands, else the fault after which it may be sent again."""
-        is_first = given.answer.elicitation_id not in self._doubtful
-        suspect = self._suspect(given.answer)
         try:
             await self._feeds.parts.bridge.respond(given.answer, given.agent_id, secret)
-        except BridgeFault as fault:
-            if isinstance(fault, BridgeRefused) and fault.bridge_status in TOKEN_REFUSED:
-                if is_first:  # the Bridge has not read it; an earlier one may still have arrived
-                    del self._doubtful[given.answer.elicitation_id]
-                raise TokenRefused("the Bridge does not accept the token of this call; open a new session") from fault
-            status = await self._status_after(given, secret, fault)
-            if status in _TAKEN[given.answer.kind] and suspect == given.answer.digest():
+        except BridgeRefused as refusal:  # it was read and not taken: only an earlier try may have arrived
+            if refusal.bridge_status in TOKEN_REFUSED:
+                raise TokenRefused("the Bridge does not accept the token of this call; open a new session") from refusal
+            if await self._stands(given, secret, refusal):
                 return None
-            if status is not BridgeStatus.PENDING:
-                raise _over(given, status, fault) from fault
-            del self._doubtful[given.answer.elicitation_id]
-            if isinstance(fault, BridgeRefused) and fault.bridge_status < 500:
-                raise _undelivered(given, fault) from fault
-            return fault
+            if refusal.bridge_status < 500:
+                raise _undelivered(given, refusal) from refusal
+            return refusal
+        except BridgeFault as fault:
+            self._doubt(given.answer)
+            return None if await self._stands(given, secret, fault) else fault
         return None
 
-    def _suspect(self, answer: Answer) -> bytes:
-        """Digest of the answer that may have reached the Bridge already: an earlier one of unknown outcome, or this."""
-        while len(self._doubtful) >= MAX_DOUBTFUL:
+    def _doubt(self, answer: Answer) -> None:
+        """The answer may have reached the Bridge, now or any moment."""
+        digest = answer.digest()
+        known = self._doubtful.setdefault(answer.elicitation_id, digest)
+        if known != digest:
+            self._doubtful[answer.elicitation_id] = _SEVERAL
+        while len(self._doubtful) > MAX_DOUBTFUL:
             del self._doubtful[next(iter(self._doubtful))]
-        return self._doubtful.setdefault(answer.elicitation_id, answer.digest())
+
+    async def _stands(self, given: GivenAnswer, secret: Secret, fault: BridgeFault) -> bool:
+        """Whether the question is over by this very answer; False when it is still open.
+
+        Raises:
+            AnswerConflict, ElicitationExpired: it is over in another way, or may be.
+            AnswerUndelivered: the Bridge cannot tell.
+        """
+        status = await self._status_after(given, secret, fault)
+        if status is BridgeStatus.PENDING:
+            return False
+        is_suspect = self._doubtful.get(given.answer.elicitation_id) == given.answer.digest()
+        if is_suspect and status in _TAKEN[given.answer.kind]:
+            return True
+        raise _over_otherwise(given, status, fault) from fault
 
     async def _status_after(self, given: GivenAnswer, secret: Secret, fault: BridgeFault) -> BridgeStatus | None:
         try:
@@ -170,6 +215,17 @@ class Answers:
         return credential
 
 
+async def _over(sending: "asyncio.Task[None]") -> None:
+    """Wait for the end of a sending, which goes on when this wait is cancelled.
+
+    Raises:
+        AnswerUndelivered: it was given up.
+    """
+    await asyncio.wait({sending})
+    if sending.cancelled():
+        raise AnswerUndelivered("the sidecar stops; whether the answer has arrived is not known", retry_after_s=1)
+
+
 def _check(given: GivenAnswer, question: Elicitation) -> None:
     if given.answer.kind is not AnswerKind.ACCEPT:
         return
@@ -179,7 +235,7 @@ def _check(given: GivenAnswer, question: Elicitation) -> None:
         raise AnswerInvalid(f"{mismatch.path}: expected {mismatch.expected}, got {mismatch.got}", path=mismatch.path)
 
 
-def _over(given: GivenAnswer, status: BridgeStatus | None, fault: BridgeFault) -> SidecarError:
+def _over_otherwise(given: GivenAnswer, status: BridgeStatus | None, fault: BridgeFault) -> SidecarError:
     """The error of an answer whose question the Bridge has ended in another way."""
     elicitation_id = given.answer.elicitation_id
     if status is None:

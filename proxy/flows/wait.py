@@ -66,7 +66,10 @@ async def serve_wait(
         event: Event = Opened()
         while True:
             action = exchange.step(event)
-            waiter.on_elicitation = exchange.route is Route.ELICITATION
+            if waiter.on_elicitation and exchange.route is not Route.ELICITATION:
+                waiter.on_elicitation = False
+                if waiter.start_over():
+                    feed.look_again()
             match action:
                 case Look():
                     event = _look(feeds, feed, waiter)

@@ -51,6 +51,13 @@ class Waiter:
             self.parcels.extend(fresh)
             self.post(Stirred())
 
+    def start_over(self) -> bool:
+        """Read again from the agent's cursor, as the other way shows what this one left out; False when nothing was."""
+        had_read = self.scan > self.ask.since
+        self.scan = self.ask.since
+        self.parcels.clear()
+        return had_read
+
     async def next_event(self, until: float, clock: Clock) -> Event:
         """The next event, or DeadlinePassed at monotonic time `until`."""
         if not self._events:

@@ -6,14 +6,16 @@ as the bytes that came.
 Source: PROTOCOL.md 3.5, 4.2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 from proxy.core.answers import GivenAnswer
-from proxy.core.ids import AgentId
+from proxy.core.errors import InvalidInput
+from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import WaitAsk
 from proxy.mcp.ask import modes_declared
 from proxy.mcp.correlation import read_cancelled
@@ -21,14 +23,24 @@ from proxy.mcp.jsonrpc import Message, Notification, Request, RequestId
 from proxy.mcp.revisions import Mode
 from proxy.mcp.tools import (
     ToolCall,
+    named_elicitation,
     parse_respond_arguments,
     parse_send_arguments,
     parse_wait_arguments,
     read_tool_call,
 )
 
-LOOKED_AT: Final = (b'"tools/call"', b'"initialize"', b'"notifications/cancelled"')
-"""A body without any of these is nothing of ours. Source: ours; a search costs less than a parse."""
+LOOKED_AT: Final = (
+    b'"tools/call"',
+    b'"tools\\/call"',
+    b'"initialize"',
+    b'"notifications/cancelled"',
+    b'"notifications\\/cancelled"',
+)
+"""A body without any of these is nothing of ours; some writers escape the slash.
+
+Source: ours; a search costs less than a parse.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +61,29 @@ class WaitCall:
     ask: WaitAsk
 
 
+class AnswerTool(StrEnum):
+    """By which tool an answer came; each has a reply of its own."""
+
+    RESPOND = "respond"
+    SEND = "send"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerCall:
     """An answer by the respond tool or the legacy send tool."""
 
     id: RequestId
     given: GivenAnswer
+    tool: AnswerTool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableAnswer:
+    """A call that names an elicitation, but its answer cannot be read."""
+
+    id: RequestId
+    elicitation_id: ElicitationId
+    error: InvalidInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +103,10 @@ class Cancel:
     request_id: RequestId
 
 
-Inbound = WaitCall | AnswerCall | Opening | Cancel
+Inbound = WaitCall | AnswerCall | UnreadableAnswer | Opening | Cancel
+
+AnswersAs = Callable[[ElicitationId], AgentId | None]
+"""Which agent of this client answers this elicitation, as the respond tool does not say."""
 
 
 class _Opening(msgspec.Struct):
@@ -86,19 +118,17 @@ class _Opening(msgspec.Struct):
 _OPENING: Final = msgspec.json.Decoder(_Opening)
 
 
-def classify(
-    message: Message, names: ToolNames, *, default_timeout_s: int, answering_agent: AgentId | None
-) -> Inbound | None:
-    """What the message is to us; None when it has to be relayed.
-
-    `answering_agent` is the agent of this MCP session, as the respond tool does not name one.
-
-    Raises:
-        InvalidInput: an answer to an elicitation that cannot be read.
-    """
+def classify(message: Message, names: ToolNames, *, default_timeout_s: int, answers_as: AnswersAs) -> Inbound | None:
+    """What the message is to us; None when it has to be relayed."""
     match message:
         case Request(id=request_id, method="tools/call", params=params):
-            return _tool_call(request_id, params, names, default_timeout_s, answering_agent)
+            call = read_tool_call(params)
+            if call is None:
+                return None
+            if call.name in names.wait:
+                ask = parse_wait_arguments(call.arguments, default_timeout_s=default_timeout_s)
+                return None if ask is None else WaitCall(id=request_id, call=call, ask=ask)
+            return _answer(request_id, call, names, answers_as)
         case Request(id=request_id, method="initialize", params=params):
             return _opening(request_id, params)
         case Notification(method="notifications/cancelled", params=params):
@@ -108,25 +138,30 @@ def classify(
             return None
 
 
-def _tool_call(  # noqa: PLR0917  # what classify was given
-    request_id: RequestId,
-    params: bytes | None,
-    names: ToolNames,
-    default_timeout_s: int,
-    answering_agent: AgentId | None,
-) -> WaitCall | AnswerCall | None:
-    call = read_tool_call(params)
-    if call is None:
+def _answer(
+    request_id: RequestId, call: ToolCall, names: ToolNames, answers_as: AnswersAs
+) -> AnswerCall | UnreadableAnswer | None:
+    tool = _answer_tool(call.name, names)
+    if tool is None:
         return None
-    if call.name in names.wait:
-        ask = parse_wait_arguments(call.arguments, default_timeout_s=default_timeout_s)
-        return None if ask is None else WaitCall(id=request_id, call=call, ask=ask)
-    given = None
-    if call.name in names.respond and answering_agent is not None:
-        given = parse_respond_arguments(call.arguments, answering_agent)
-    elif call.name in names.send:
-        given = parse_send_arguments(call.arguments)
-    return None if given is None else AnswerCall(id=request_id, given=given)
+    is_send = tool is AnswerTool.SEND
+    named = named_elicitation(call.arguments, inside="event_data" if is_send else "")
+    try:
+        given = parse_send_arguments(call.arguments) if is_send else _responded(call.arguments, named, answers_as)
+    except InvalidInput as error:
+        return None if named is None else UnreadableAnswer(id=request_id, elicitation_id=named, error=error)
+    return None if given is None else AnswerCall(id=request_id, given=given, tool=tool)
+
+
+def _answer_tool(name: str, names: ToolNames) -> AnswerTool | None:
+    if name in names.respond:
+        return AnswerTool.RESPOND
+    return AnswerTool.SEND if name in names.send else None
+
+
+def _responded(arguments: bytes, named: ElicitationId | None, answers_as: AnswersAs) -> GivenAnswer | None:
+    agent_id = None if named is None else answers_as(named)
+    return None if agent_id is None else parse_respond_arguments(arguments, agent_id)
 
 
 def _opening(request_id: RequestId, params: bytes | None) -> Opening | None:

@@ -14,24 +14,18 @@ import orjson
 
 from proxy.core.answers import GivenAnswer, parse_respond, parse_stored_answer
 from proxy.core.errors import InvalidInput
-from proxy.core.ids import MAX_SEQUENCE, AgentId, Sequence, parse_agent_id
+from proxy.core.ids import MAX_SEQUENCE, AgentId, ElicitationId, Sequence, parse_agent_id, parse_elicitation_id
 from proxy.core.legacy import WaitAsk
+from proxy.mcp.jsonrpc import members, read_value
 
 ProgressToken = str | int
 """Source: MCP, basic/utilities/progress."""
 
+_NOT_OURS: Final = frozenset({"requestState", "inputResponses", "task"})
+"""Members of a call that goes on with what the server began, or is to run as a task of the server.
 
-class _Meta(msgspec.Struct):
-    progress_token: str | int | None = msgspec.field(name="progressToken", default=None)
-
-
-class _Call(msgspec.Struct):
-    name: str
-    arguments: msgspec.Raw = msgspec.Raw(b"{}")
-    meta: _Meta | None = msgspec.field(name="_meta", default=None)
-
-
-_CALL: Final = msgspec.json.Decoder(_Call)
+Source: PROTOCOL.md 2.5; MCP 2025-11-25, tasks.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +38,20 @@ class ToolCall:
 
 
 def read_tool_call(params: bytes | None) -> ToolCall | None:
-    """The name and the arguments of a `tools/call`; None when it cannot be read."""
+    """The name and the arguments of a `tools/call`; None when it cannot be read or only its server can answer it."""
     try:
-        call = _CALL.decode(params or b"")
-    except (msgspec.DecodeError, RecursionError):
+        found = members(params or b"")
+        name = read_value(found.get("name", b"null"))
+        token = read_value(members(found.get("_meta", b"{}")).get("progressToken", b"null"))
+    except InvalidInput:
         return None
-    token = call.meta.progress_token if call.meta else None
-    return ToolCall(name=call.name, arguments=bytes(call.arguments), progress_token=token)
+    if not isinstance(name, str) or not _NOT_OURS.isdisjoint(found):
+        return None
+    return ToolCall(name=name, arguments=found.get("arguments", b"{}"), progress_token=_progress_token(token))
+
+
+def _progress_token(value: object) -> ProgressToken | None:
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 def parse_wait_arguments(arguments: bytes, *, default_timeout_s: int) -> WaitAsk | None:
@@ -61,7 +62,8 @@ def parse_wait_arguments(arguments: bytes, *, default_timeout_s: int) -> WaitAsk
     given = _object(arguments)
     if given is None:
         return None
-    since = _whole(given.get("since_sequence") or 0)
+    since_given = given.get("since_sequence")
+    since = 0 if since_given is None else _whole(since_given)
     timeout = _whole(given.get("timeout_seconds", default_timeout_s))
     if since is None or timeout is None or not 0 <= since <= MAX_SEQUENCE:
         return None
@@ -73,7 +75,7 @@ def parse_wait_arguments(arguments: bytes, *, default_timeout_s: int) -> WaitAsk
 
 
 def parse_respond_arguments(arguments: bytes, agent_id: AgentId) -> GivenAnswer | None:
-    """Read the arguments of the respond tool, given by the agent of this MCP session.
+    """Read the arguments of the respond tool, which names no agent.
 
     Raises:
         InvalidInput: as `proxy.core.answers.parse_respond`.
@@ -81,7 +83,7 @@ def parse_respond_arguments(arguments: bytes, agent_id: AgentId) -> GivenAnswer 
     given = _object(arguments)
     if given is None:
         return None
-    return parse_respond(orjson.dumps({**given, "responding_agent": agent_id}))
+    return parse_respond(_written({**given, "responding_agent": agent_id}))
 
 
 def parse_send_arguments(arguments: bytes) -> GivenAnswer | None:
@@ -93,12 +95,31 @@ def parse_send_arguments(arguments: bytes) -> GivenAnswer | None:
     given = _object(arguments)
     if given is None:
         return None
-    return parse_stored_answer(orjson.dumps({"agent_id": given.get("agent_id"), "data": given.get("event_data")}))
+    return parse_stored_answer(_written({"agent_id": given.get("agent_id"), "data": given.get("event_data")}))
+
+
+def named_elicitation(arguments: bytes, *, inside: str = "") -> ElicitationId | None:
+    """The `elicitation_id` among the arguments of a tool, or `inside` of one of them, if there is one."""
+    given = _object(arguments) or {}
+    place = given.get(inside) if inside else given
+    if not isinstance(place, dict):
+        return None
+    try:
+        return parse_elicitation_id(place.get("elicitation_id"))
+    except InvalidInput:
+        return None
 
 
 def tool_result(reply: bytes, *, is_error: bool = False) -> dict[str, object]:
-    """A legacy reply (JSON bytes) as the result of a tool. Source: BRIDGE.md 3."""
-    text = orjson.dumps(orjson.loads(reply), option=orjson.OPT_INDENT_2).decode()
+    """A legacy reply (JSON bytes) as the result of a tool. Source: BRIDGE.md 3.
+
+    It is indented token by token, so that no number changes; what is nested too deeply for that stays in one line.
+    """
+    try:
+        shown = msgspec.json.format(reply, indent=2)
+    except (msgspec.DecodeError, RecursionError):
+        shown = reply
+    text = shown.decode("utf-8", "replace")
     return {
         "content": [{"type": "text", "text": text}],
         "structuredContent": {"result": text},
@@ -112,6 +133,13 @@ def _object(arguments: bytes) -> Mapping[str, object] | None:
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _written(value: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput("expected arguments that are nested less deeply") from error
 
 
 def _whole(value: object) -> int | None:

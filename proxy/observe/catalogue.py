@@ -102,7 +102,10 @@ CATALOGUE: Final = (
     ),
     _seconds("wait_seconds", "How long waits were held, from first byte to reply.", _LONG_S),
     _seconds(
-        "delivery_seconds", "From the creation of an item to its delivery to the agent.", _DELIVERY_S, cohort=COHORTS
+        "delivery_seconds",
+        "From the creation of an item, or the begin of the wait if that came later, to its delivery.",
+        _DELIVERY_S,
+        cohort=COHORTS,
     ),
     _counter("elicitations_total", "What happened to elicitations.", outcome=tuple(ElicitationOutcome)),
     _gauge("elicitations_pending", "Elicitations that wait for an answer now."),

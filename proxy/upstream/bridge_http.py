@@ -29,6 +29,9 @@ MIN_HOLD_S: Final = 1
 _TOKEN: Final = re.compile(r"[!-~]{1,8000}", re.ASCII)
 """Visible characters only, so that a token cannot end the header field. Source: RFC 9110 section 5.5; length ours."""
 
+_CONTENT_TYPE: Final = re.compile(r"[ -~]{1,200}", re.ASCII)
+"""A media type that can be handed on in a reply of ours. Source: RFC 9110 section 5.5, narrowed; length ours."""
+
 _DOTS: Final = frozenset({".", ".."})
 """Ids that no quoting keeps from walking the path, and no Bridge gives. Source: RFC 3986 sections 3.3 and 5.2.4."""
 
@@ -110,7 +113,7 @@ class HttpBridge:
                     f"the Bridge answered {url.path} with status {reply.status}",
                     bridge_status=reply.status,
                     body=received,
-                    content_type=reply.headers.get("Content-Type", "application/json"),
+                    content_type=_content_type(reply),
                 )
             return received
 
@@ -131,6 +134,11 @@ async def translated(url: URL) -> AsyncIterator[None]:
 
 def _unavailable(url: URL, error: Exception) -> BridgeUnavailable:
     return BridgeUnavailable(f"{url.path}: {type(error).__name__}; is the Bridge running at {url.origin()}?")
+
+
+def _content_type(reply: aiohttp.ClientResponse) -> str:
+    given = reply.headers.get("Content-Type", "")
+    return given if _CONTENT_TYPE.fullmatch(given) else "application/json"
 
 
 async def _bounded_body(reply: aiohttp.ClientResponse) -> bytes:

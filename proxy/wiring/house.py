@@ -27,6 +27,7 @@ from proxy.downstream.mcp_http import McpDoor
 from proxy.downstream.relay import Relay
 from proxy.downstream.wait_http import WaitDoor
 from proxy.flows.agent_sessions import AgentSessions
+from proxy.flows.errands import Errands
 from proxy.flows.feed_parts import FeedParts
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
@@ -75,15 +76,18 @@ class House:
         )
         self.board = FlagBoard(outside.store, self._clock, salt=config.flags.salt, groups=_members(config))
         self._book, sequences = QuestionBook(redeliver_s=config.wait.redeliver_s), SequenceMap()
+        errands = Errands(self._spawn)
         parts = FeedParts(
             bridge=outside.bridge,
             book=self._book,
             breaker=self._breaker,
             sequences=sequences,
-            names=AnswerNames(self._book, sequences, outside.bridge, self._clock),
+            names=AnswerNames(self._book, sequences, self._clock),
             clock=self._clock,
             recorder=self._recorder,
             spawn=self._spawn,
+            errands=errands,
+            sessions=AgentSessions(outside.bridge, errands.begin),
             new_pace=self._new_pace,
             hold_s=config.bridge.hold_s,
         )
@@ -137,7 +141,7 @@ class House:
     def _bind_gauges(self) -> None:
         self._metrics.bind(
             {
-                "elicitations_pending": self._book.open_count,
+                "elicitations_pending": lambda: self._book.open_count(self._clock.wall()),
                 "parked_waits": lambda: self.feeds.parked,
                 "rollout_percentage": self._percentage,
                 "flags_version": lambda: self.board.flags.version,
@@ -204,10 +208,11 @@ class House:
         )
 
     def _mcp_door(self) -> McpDoor:
-        wait = self._loaded.config.wait
+        config = self._loaded.config
+        wait = config.wait
         return McpDoor(
             relay=self._outside.mcp_relay,
-            calls=ToolCalls(self.feeds, self._answers, self.board, AgentSessions(self._outside.bridge)),
+            calls=ToolCalls(self.feeds, self._answers, self.board, self.feeds.parts.sessions),
             clients=McpClients(),
             server=self._outside.mcp_server,
             names=ToolNames(
@@ -218,6 +223,8 @@ class House:
             spawn=self._spawn,
             default_timeout_s=int(wait.default_timeout_s),
             hold_cap_s=wait.mcp_hold_s,
+            guide_url=config.legacy.guide_url,
+            is_bridge=config.bridge.mcp_url in {"", config.bridge.url},
         )
 
     def drain(self) -> None:

@@ -18,8 +18,9 @@ from proxy.config.schema import Config
 from proxy.config.shapes import Address
 from proxy.config.tokens import Token, read_tokens
 from proxy.core.flags import FlagSet
+from proxy.downstream.connection import PortRunner
 from proxy.downstream.relay import Relay
-from proxy.downstream.relay_upstream import MAX_HEAD_FIELDS, MAX_HEAD_LINE_BYTES, open_relay_session
+from proxy.downstream.relay_upstream import open_relay_session
 from proxy.ports import Clock, FlagStore
 from proxy.stores.memory import MemoryFlagStore
 from proxy.stores.sqlite import SqliteFlagStore
@@ -137,16 +138,7 @@ async def _open_store(config: Config, stack: AsyncExitStack) -> FlagStore:
 
 
 async def _listen(app: web.Application, address: Address, stack: AsyncExitStack) -> Address:
-    runner = web.AppRunner(
-        app,
-        handler_cancellation=True,
-        auto_decompress=False,
-        access_log=None,
-        shutdown_timeout=DRAIN_S,
-        max_line_size=MAX_HEAD_LINE_BYTES,
-        max_field_size=MAX_HEAD_LINE_BYTES,
-        max_headers=MAX_HEAD_FIELDS,
-    )
+    runner = PortRunner(app, shutdown_timeout_s=DRAIN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, address.host, address.port, backlog=1024)

@@ -20,7 +20,10 @@ CALLS = [
     ("POST", "/elicitation/respond", "http_respond"),
     ("GET", "/health", "http_relay"),
     ("DELETE", "/event/store", "http_relay"),
-    ("POST", "/event%2Fstore", "http_relay"),
+    ("POST", "/event%2Fstore", "http_store"),
+    ("POST", "/elicitation/%72espond", "http_respond"),
+    ("POST", "/event%252Fstore", "http_relay"),
+    ("GET", "/event/%77ait?agent_id=bob", "http_wait"),
 ]
 
 
@@ -94,6 +97,29 @@ class TestDoors:
             samples = await made.metrics()
             counted = {name: value for name, value in samples.items() if "calls_total{" in name and "admin" not in name}
             assert sum(value for name, value in counted.items() if "legacy" not in name) == 1
+
+    @pytest.mark.parametrize(
+        ("method", "target", "door"),
+        [
+            (b"GET", b"http://localhost/event/wait?agent_id=bob&timeout_seconds=0", "http_wait"),
+            (b"GET", b"http://localhost/event/%77ait?agent_id=bob&timeout_seconds=0", "http_wait"),
+            (b"POST", b"HTTP://localhost/event/store", "http_store"),
+            (b"GET", b"http://localhost", "http_relay"),
+        ],
+    )
+    async def test_an_absolute_target_comes_to_the_door_of_its_path(
+        self, method: bytes, target: bytes, door: str
+    ) -> None:
+        async with raw_upstream() as upstream, house(f"http://127.0.0.1:{upstream.port}", ON) as made:
+            upstream.play(answers(*[_EMPTY] * 9))
+            async with asyncio.timeout(5), connect(made.port) as wire:
+                fields = b"Host: localhost\r\nAuthorization: Bearer 0123456789\r\nContent-Length: 0"
+                await wire.send(method + b" " + target + b" HTTP/1.1\r\n" + fields + b"\r\n\r\n")
+                await wire.reply()
+            await until(lambda: made.lines != [])
+            assert made.lines[0]["door"] == door
+            if door == "http_wait":
+                assert made.lines[0]["agent_id"] == "bob"
 
     async def test_a_websocket_passes_through_and_is_one_outcome(self, tmp_path: Path) -> None:
         async with stand(tmp_path) as made:

@@ -44,19 +44,22 @@ class TestShape:
         async with stand(tmp_path) as made:
             alice, bob = await made.bridge.token("alice"), await made.bridge.token("bob")
             task = await made.parked("bob", bob, timeout_seconds=30)
-            await made.ask(alice)
+            first = {"event_type": "CUSTOM", "agent_id": "alice", "data": {"n": 0}}
+            assert (await made.bridge.call("POST", "/event/store", token=alice, body=first))[0] == 200
+            made.clock.advance(1)
             await task
-            # The long poll goes on for nobody; what it brings is kept for the next wait.
+            # The next long poll goes on for nobody; what it brings is kept for the next wait.
+            await until(lambda: made.bridge.state.parked_waits == 1)
             for number in (1, 2):
                 body = {"event_type": "CUSTOM", "agent_id": "alice", "data": {"n": number}}
                 assert (await made.bridge.call("POST", "/event/store", token=alice, body=body))[0] == 200
             made.clock.advance(1)
             await until(lambda: made.bridge.state.parked_waits == 0)
             asked = await made.ask(alice, message="Which number?")
-            heard = await made.wait("bob", bob, since_sequence=1, timeout_seconds=30)
+            heard = await made.wait("bob", bob, since_sequence=2, timeout_seconds=30)
             question, *messages = heard.items
             assert fields(question["data"])["elicitation_id"] == asked["elicitation_id"]
-            assert question["sequence"] == 1
+            assert question["sequence"] == 2
             assert [message["sequence"] for message in messages] == [3, 4]
             assert [fields(message["data"]) for message in messages] == [{"n": 1}, {"n": 2}]
 

@@ -1,12 +1,14 @@
 """The token an agent waits with: when it is trusted, and when another takes its place."""
 
 import asyncio
+from collections.abc import Coroutine
 
 import pytest
 
 from proxy.core.errors import BridgeTimeout
 from proxy.core.ids import AgentId
 from proxy.core.secret import Secret
+from proxy.flows.agent_sessions import AgentSessions
 from proxy.flows.credential import RENEW_S, TRUST_S, BridgeCredential
 from tests.support.fake_bridge import FakeBridge, refused
 from tests.support.manual_clock import ManualClock
@@ -14,12 +16,18 @@ from tests.support.manual_clock import ManualClock
 BOB = AgentId("bob")
 
 
+def _spawn(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":
+    loop = asyncio.get_running_loop()
+    return loop.create_task(work, name=name)
+
+
 class Stand:
-    def __init__(self) -> None:
+    def __init__(self, issued_to: str = "bob") -> None:
         self.clock = ManualClock()
         self.bridge = FakeBridge(self.clock)
-        self.secret = self.bridge.token("bob")
-        self.access = BridgeCredential(BOB, self.secret, self.bridge, self.clock)
+        self.sessions = AgentSessions(self.bridge, _spawn)
+        self.secret = self.bridge.token(issued_to)
+        self.access = BridgeCredential(BOB, self.secret, self.sessions, self.clock)
 
     async def renewed(self, status: int = 403) -> bool:
         async with asyncio.timeout(5):
@@ -113,3 +121,45 @@ async def test_a_bridge_that_opens_no_session_lets_the_refusal_stand() -> None:
     stand.bridge.fails("open_session", lambda: BridgeTimeout("late"))
     assert not await stand.renewed()
     assert stand.access.secret is stand.secret
+
+
+@pytest.mark.requirement("sessions.own_token")
+@pytest.mark.parametrize("issued_to", ["mallory", "", "bobby", "mallory:bob"])
+async def test_a_token_of_another_agent_is_not_replaced(issued_to: str) -> None:
+    stand = Stand(issued_to)
+    stand.access.accepted()
+    stand.access.disturbed()
+    assert not await stand.renewed()
+    assert stand.opened() == 0
+    assert stand.access.secret is stand.secret
+
+
+@pytest.mark.requirement("sessions.shared")
+async def test_all_tokens_of_one_agent_are_replaced_by_the_same_session() -> None:
+    stand = Stand()
+    others = [BridgeCredential(BOB, stand.bridge.token("bob"), stand.sessions, stand.clock) for _ in range(3)]
+    for _ in range(2):  # two restarts
+        for access in (stand.access, *others):
+            access.accepted()
+            access.disturbed()
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            renewals = [group.create_task(access.renewed_after(refused(403))) for access in (stand.access, *others)]
+        assert [renewal.result() for renewal in renewals] == [True] * 4
+        assert {access.secret for access in others} == {stand.access.secret}
+        await stand.clock.advance(RENEW_S)
+    assert stand.opened() == 2
+
+
+@pytest.mark.requirement("sessions.shared")
+async def test_a_session_that_died_too_is_replaced_at_once() -> None:
+    stand = Stand()
+    old = await stand.sessions.credential_for(BOB)  # opened for a call by MCP, before the Bridge restarted
+    stand.access.accepted()
+    stand.access.disturbed()
+    assert await stand.renewed()
+    assert stand.access.secret is old
+    assert await stand.renewed()
+    assert stand.access.secret is not old
+    assert await stand.sessions.credential_for(BOB) is stand.access.secret
+    assert not await stand.renewed()
+    assert stand.opened() == 2

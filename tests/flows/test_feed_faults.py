@@ -88,7 +88,7 @@ class TestDefects:
             assert sequences(items(await made.wait("bob", made.bridge.token("bob")))) == [1]
 
     async def test_a_defect_in_naming_is_one_of_the_feed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        async def breaks(*_args: object, **_kwargs: object) -> None:
+        def breaks(*_args: object, **_kwargs: object) -> None:
             raise ZeroDivisionError
 
         monkeypatch.setattr(AnswerNames, "learn", breaks)

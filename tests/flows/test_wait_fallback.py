@@ -72,8 +72,10 @@ class TestFallback:
     @pytest.mark.requirement("breaker.probe")
     async def test_the_breaker_opens_after_failures_and_one_real_call_probes(self) -> None:
         async with flow_stand(breaker_failures=2) as made:
-            made.bridge.fails("pending", lambda: refused(500))
             tokens = {name: made.bridge.token(name) for name in ("bob", "carol", "dave")}
+            await made.known(tokens)
+            made.bridge.fails("pending", lambda: refused(500))
+            asked = made.bridge.count("pending")
             for name in ("bob", "carol"):
                 task = await made.wait(name, tokens[name], timeout_s=1)
                 await made.clock.advance(1)
@@ -81,14 +83,14 @@ class TestFallback:
             refused_one = await made.wait("dave", tokens["dave"], timeout_s=1)
             await made.clock.advance(1)
             assert refused_one.result().exchange.reason is Reason.BREAKER_OPEN
-            assert made.bridge.count("pending") == 2
+            assert made.bridge.count("pending") == asked + 2
             await made.clock.advance(9)
             # Half open: the first asks, the second does not.
             gate = made.bridge.gate("pending")
             probe = await made.wait("bob", tokens["bob"], timeout_s=2)
             await gate.reached()
             beside = await made.wait("carol", tokens["carol"], timeout_s=2)
-            assert made.bridge.count("pending") == 3
+            assert made.bridge.count("pending") == asked + 3
             made.bridge.fails("pending", lambda: refused(500), times=0)
             gate.open()
             await made.clock.advance(2)
@@ -116,6 +118,7 @@ class TestFallback:
     async def test_a_wait_that_finds_the_breaker_open_though_it_began_before_says_so(self) -> None:
         async with flow_stand(breaker_failures=1) as made:
             bob, carol = made.bridge.token("bob"), made.bridge.token("carol")
+            await made.known({"carol": carol})
             parked = await made.wait("bob", bob, timeout_s=5)
             await made.clock.advance(2)
             made.bridge.fails("pending", lambda: refused(500), times=1)
@@ -128,15 +131,18 @@ class TestFallback:
     async def test_without_fallback_a_failure_is_an_error_at_once(self) -> None:
         flags = FlagSet(elicitation_enabled=True, elicitation_percentage=100.0, legacy_fallback=False)
         async with flow_stand(flags=flags, breaker_failures=1) as made:
-            made.bridge.fails("pending", lambda: refused(500))
             token = made.bridge.token("bob")
+            await made.known({"bob": token})
+            made.bridge.fails("pending", lambda: refused(500))
+            asked = made.bridge.count("pending")
             for reason in ("fallback", "breaker_open"):
                 task = await made.wait("bob", token)
+                await made.clock.advance(2)
                 served = task.result()
                 assert isinstance(served.error, ElicitationUnavailable)
                 assert reason in served.error.detail
                 assert (served.result, served.status) == (Result.FAILED, 503)
-            assert made.bridge.count("pending") == 1
+            assert made.bridge.count("pending") == asked + 1
 
 
 class TestOperators:

@@ -1,7 +1,7 @@
 """The flows in one piece on a manual clock, a fake Bridge and a store in memory, as most tests of flows need them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,8 @@ from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
 from proxy.core.secret import Secret
 from proxy.core.sequences import SequenceMap
+from proxy.flows.agent_sessions import AgentSessions
+from proxy.flows.errands import Errands
 from proxy.flows.feed_parts import FeedParts
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
@@ -67,6 +69,12 @@ class FlowStand:
         )
         await settle()
         return task
+
+    async def known(self, tokens: Mapping[str, Secret]) -> None:
+        """Let the Bridge accept these tokens once, by a wait of a second; then let the pace of polls recover."""
+        for agent_id, token in tokens.items():
+            _ = await self.wait(agent_id, token, timeout_s=1)
+        await self.clock.advance(4)
 
     async def peek(self, agent_id: str, credential: Secret, *, since: int = 0) -> WaitServed | None:
         """A wait of zero seconds."""
@@ -140,15 +148,18 @@ async def flow_stand(
             tasks.append(group.create_task(work, name=name))
             return tasks[-1]
 
+        errands = Errands(spawn)
         parts = FeedParts(
             bridge=bridge,
             book=book,
             breaker=breaker,
             sequences=numbers,
-            names=AnswerNames(book, numbers, bridge, clock),
+            names=AnswerNames(book, numbers, clock),
             clock=clock,
             recorder=recorder,
             spawn=spawn,
+            errands=errands,
+            sessions=AgentSessions(bridge, errands.begin),
             new_pace=lambda: Pace(per_minute=60, burst=10, fast_s=0.1, idle_s=2.0),
             hold_s=hold_s,
         )

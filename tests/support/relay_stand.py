@@ -11,8 +11,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.core.errors import SidecarError
+from proxy.downstream.connection import PortRunner
 from proxy.downstream.relay import RELAY_OUTCOME, Relay, RelayOutcome, add_relay_route
-from proxy.downstream.relay_upstream import MAX_HEAD_FIELDS, MAX_HEAD_LINE_BYTES, open_relay_session
+from proxy.downstream.relay_upstream import open_relay_session
 
 RelayCall = Callable[[Relay, web.Request], Awaitable[web.StreamResponse]]
 
@@ -61,16 +62,7 @@ async def relay_stand(
 
         app = web.Application(middlewares=[_problems])
         add_relay_route(app, handle)
-        runner = web.AppRunner(
-            app,
-            handler_cancellation=True,
-            auto_decompress=False,
-            access_log=None,
-            max_line_size=MAX_HEAD_LINE_BYTES,
-            max_field_size=MAX_HEAD_LINE_BYTES,
-            max_headers=MAX_HEAD_FIELDS,
-            shutdown_timeout=1,
-        )
+        runner = PortRunner(app, shutdown_timeout_s=1)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)

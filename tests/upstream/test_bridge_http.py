@@ -308,6 +308,14 @@ class TestFailures:
         assert isinstance(fault, BridgeRefused)
         assert fault.content_type == "application/json"
 
+    @pytest.mark.parametrize("given", [b"text/\x01plain", b"text/pl\xc3\xa4in", b"text/" + b"x" * 200, b"a\x7f", b""])
+    async def test_a_type_that_cannot_be_handed_on_counts_as_json(self, given: bytes) -> None:
+        head = b"Content-Type: " + given + b"\r\n"
+        async with line(answers(reply(b"no", status="500 No", headers=head))) as made:
+            fault = await _fault(CALLS["pending"], made.bridge)
+        assert isinstance(fault, BridgeRefused)
+        assert fault.content_type == "application/json"
+
     async def test_only_the_state_of_a_question_may_be_unknown(self) -> None:
         async with line(answers(*[reply(b"{}", status="404 Not Found")] * 2)) as made:
             assert await made.bridge.status(ID, TOKEN) is None

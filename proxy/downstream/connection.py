@@ -1,0 +1,150 @@
+"""A connection of one of our ports: what its peer's leaving ends, and how long and large a head may become.
+
+aiohttp offers two ways when a peer leaves: cancel the call, or let it run to its end. Neither fits: a wait must
+end at once, and a message that was handed to us completely must be sent on. So `Connection` decides per call.
+
+Private names of aiohttp used, as it has no public ones for this: `_make_server` of the runner (which server),
+`_loop` and `_kwargs` of the server (how it makes connections), and of the connection `_handle_request` (the call
+taken up, before its task runs), `_task_handler` (that task), `_messages` (heads read), `_force_close`, `_upgraded`
+and `_payload_parser` (whether what comes is HTTP at all).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final
+
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+
+MAX_HEAD_LINE_BYTES: Final = 65536
+"""Longest start line and longest header field that is read.
+
+Source: ours; eight times aiohttp's default, what common servers take at most.
+"""
+MAX_HEAD_FIELDS: Final = 1024
+"""Most header fields that are read in one head. Source: ours; eight times aiohttp's default."""
+
+MAX_HEAD_BYTES: Final = 256 * 1024
+"""What may come of an unfinished head. Source: ours; four of the longest fields; the product of the bounds above
+would let anybody have 64 MiB kept per connection.
+"""
+HEAD_TIMEOUT_S: Final = 30.0
+"""How long a connection may take to its first complete head, in seconds. Source: ours; generous for a local peer."""
+
+CARRY_OUT_S: Final = 10.0
+"""How long a call goes on for a peer that left, in seconds. Source: ours; the default time-out of a Bridge call."""
+
+ENDS_WITH_PEER: Final = web.RequestKey("ends_with_peer", bool)
+"""True while nothing that the peer handed over is lost when its leaving ends the call; missing counts as False."""
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that hand nothing over. Source: RFC 9110 section 9.2.1; TRACE is answered by nobody."""
+
+_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
+"""Source: RFC 6585 section 5."""
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection with our rules for leaving peers and for heads."""
+
+    __slots__ = ("_call", "_head_bytes", "_head_timer", "_last_body")
+
+    _head_timer: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; the first head is awaited."""
+        self._call: web.BaseRequest | None = None
+        self._last_body: StreamReader | None = None
+        self._head_bytes = 0
+        self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self.force_close)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; those of a head that does not end are counted."""
+        is_http = not self._upgraded and self._payload_parser is None
+        is_head = is_http and (self._last_body is None or self._last_body.is_eof())
+        queued = len(self._messages)
+        super().data_received(data)
+        if len(self._messages) > queued:
+            self._head_timer.cancel()
+            self._head_bytes, self._last_body = 0, self._messages[-1][1]
+        elif is_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        if self._call is None and not self._messages and self.transport is not None:
+            self.transport.write(_HEAD_TOO_LARGE)
+        self.force_close()
+
+    def _handle_request(
+        self, request: web.BaseRequest, start_time: float | None, request_handler: _Handler
+    ) -> Coroutine[None, None, tuple[web.StreamResponse, bool]]:
+        # Not a coroutine itself: a peer may leave before the task made of it takes its first step.
+        self._call = request
+        return self._handle(super()._handle_request(request, start_time, request_handler))
+
+    async def _handle(self, handling: Awaitable[tuple[web.StreamResponse, bool]]) -> tuple[web.StreamResponse, bool]:
+        try:
+            return await handling
+        finally:
+            self._call = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End the running call at once, or let it finish for a bounded time when it was handed over completely."""
+        self._head_timer.cancel()
+        task = self._task_handler
+        if task is None or not self._is_owed():
+            super().connection_lost(exc)
+            return
+        # Only the transport is gone for now: the rest of aiohttp's end would break the body and the call.
+        BaseProtocol.connection_lost(self, exc)
+        self.close()
+        limit = self._loop.call_later(CARRY_OUT_S, task.cancel)
+
+        def end(_: "asyncio.Task[None]") -> None:
+            limit.cancel()
+            super(Connection, self).connection_lost(exc)
+
+        task.add_done_callback(end)
+
+    def _is_owed(self) -> bool:
+        """Whether a call runs that its peer may take for done: all of it came, and it is to change something."""
+        call = self._call
+        return (
+            call is not None
+            and not self._force_close
+            and call.method not in _SAFE
+            and call.content.is_eof()
+            and not call.get(ENDS_WITH_PEER, False)
+        )
+
+
+class _Server(web.Server):
+    def __call__(self) -> Connection:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+class PortRunner(web.AppRunner):
+    """Runs an application on connections of ours; calls in flight have `shutdown_timeout_s` seconds at its end."""
+
+    def __init__(self, app: web.Application, *, shutdown_timeout_s: float) -> None:
+        super().__init__(app, shutdown_timeout=shutdown_timeout_s)
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=True,
+            auto_decompress=False,
+            access_log=None,
+            max_line_size=MAX_HEAD_LINE_BYTES,
+            max_field_size=MAX_HEAD_LINE_BYTES,
+            max_headers=MAX_HEAD_FIELDS,
+        )

@@ -1,0 +1,101 @@
+"""Writes the one HTTP response to an MCP call that is answered here: JSON, or a stream that is kept alive until then.
+
+Source: PROTOCOL.md 3.5, 3.7, 4.2 (A1 x B1).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from proxy.core.errors import SidecarError
+from proxy.downstream.mcp_reply import error_reply, result_reply
+from proxy.flows.pause import Pause
+from proxy.mcp.jsonrpc import RequestId
+from proxy.mcp.revisions import Era, era_of_header
+from proxy.mcp.sse import write_comment, write_event
+from proxy.ports import Clock
+
+SESSION: Final = "Mcp-Session-Id"
+REVISION: Final = "MCP-Protocol-Version"
+
+KEEP_ALIVE_S: Final = 15.0
+"""Pause between comments on a stream that waits. Source: PROTOCOL.md 3.5."""
+
+Spawn = Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
+
+
+class McpAnswer:
+    """One response on its way."""
+
+    __slots__ = ("_clock", "_era", "_id", "_request", "_stream")
+
+    def __init__(self, request: web.Request, request_id: RequestId, clock: Clock) -> None:
+        self._request = request
+        self._id = request_id
+        self._clock = clock
+        self._era = era_of_header(request.headers.get(REVISION))
+        self._stream: web.StreamResponse | None = None
+
+    @asynccontextmanager
+    async def kept_alive(self, spawn: Spawn) -> AsyncIterator[None]:
+        """Begin a stream, and write a comment to it every 15 seconds for as long as the block lasts."""
+        headers = {
+            **self._session(),
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-cache, no-transform",
+            "X-Accel-Buffering": "no",
+        }
+        self._stream = web.StreamResponse(headers=headers)
+        await self._stream.prepare(self._request)
+        comments = spawn(self._comment(self._stream), "comments on a stream")
+        try:
+            yield
+        finally:
+            comments.cancel()
+
+    def _session(self) -> dict[str, str]:
+        """The session of the call, which its server would name, too."""
+        named = self._request.headers.get(SESSION)
+        return {} if named is None or self._era is Era.ENVELOPE else {SESSION: named}
+
+    async def _comment(self, stream: web.StreamResponse) -> None:
+        pause = Pause(self._clock)
+        try:
+            while True:
+                await pause.sleep(KEEP_ALIVE_S)
+                await stream.write(write_comment("waiting"))
+        except ConnectionError:  # the client has left, which ends its call by itself
+            return
+
+    async def result(self, result: Mapping[str, object]) -> web.StreamResponse:
+        """Answer with the result of a tool."""
+        return await self._write(result_reply(self._id, result, self._era))
+
+    async def error(self, error: SidecarError) -> web.StreamResponse:
+        """Answer with an error, which is never a bare status.
+
+        Source: PROTOCOL.md 3.7 (a 4xx or 5xx destroys the session of python clients).
+        """
+        return await self._write(error_reply(self._id, error, self._era), retry_after_s=error.retry_after_s)
+
+    async def nothing(self) -> web.StreamResponse:
+        """End the reply to a call that its client cancelled."""
+        if self._stream is None:
+            return web.Response(status=202, headers=self._session())
+        await self._stream.write_eof()
+        return self._stream
+
+    async def _write(self, message: bytes, *, retry_after_s: float | None = None) -> web.StreamResponse:
+        if self._stream is not None:
+            # In one piece: some clients hang up as soon as they have read the event.
+            await self._stream.write_eof(write_event(message))
+            return self._stream
+        response = web.Response(body=message, content_type="application/json", headers=self._session())
+        if retry_after_s is not None:
+            response.headers["Retry-After"] = str(max(1, round(retry_after_s)))
+        await response.prepare(self._request)
+        await response.write_eof()
+        return response

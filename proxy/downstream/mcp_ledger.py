@@ -1,0 +1,95 @@
+"""The outcomes of the calls of one MCP client on a pipe: of those served here, and of waits that the server serves.
+
+A wait that was passed on is over when a response with its id passes by; until then its id is remembered.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.core.outcome import Outcome, Result
+from proxy.downstream.mcp_lines import lines_of
+from proxy.downstream.served import Draft
+from proxy.mcp.jsonrpc import RequestId, envelope_of
+from proxy.ports import Clock, Recorder
+
+MAX_RELAYED: Final = 1_000
+"""Most waits at the server whose end is waited for; what is beyond leaves no outcome. Source: ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One call while it is served."""
+
+    draft: Draft
+    tool: str
+    began: float
+
+
+class Ledger:
+    """Turns each call into one outcome."""
+
+    __slots__ = ("_clock", "_recorder", "_relayed")
+
+    def __init__(self, recorder: Recorder, clock: Clock) -> None:
+        self._recorder = recorder
+        self._clock = clock
+        self._relayed: dict[RequestId, Served] = {}
+
+    def begin(self, draft: Draft, tool: str) -> Served:
+        """A call is served from now on."""
+        return Served(draft=draft, tool=tool, began=self._clock.now())
+
+    def end(self, served: Served) -> None:
+        """It is over, as its draft says."""
+        draft = served.draft
+        self._recorder.record(
+            Outcome(
+                door=draft.door,
+                result=draft.result,
+                seconds=self._clock.now() - served.began,
+                status=draft.status,
+                agent_id=draft.agent_id,
+                route=draft.route,
+                reason=draft.reason,
+                cohort=draft.decision.cohort if draft.decision else None,
+                fell_back=draft.fell_back,
+                error_code=draft.error.code if draft.error else "",
+                fault=draft.error.fault if draft.error else None,
+                items=draft.items,
+                delivery_seconds=draft.delivery_seconds,
+                elicitations=tuple(draft.elicitations),
+                empty_wakes_saved=draft.empty_wakes_saved,
+                method="tools/call",
+                path=served.tool,
+            )
+        )
+
+    def passed_on(self, request_id: RequestId, draft: Draft, tool: str) -> None:
+        """The server serves this wait."""
+        if len(self._relayed) < MAX_RELAYED:
+            self._relayed[request_id] = self.begin(draft, tool)
+
+    def cancelled(self, request_id: RequestId) -> None:
+        """The client no longer wants this response."""
+        served = self._relayed.pop(request_id, None)
+        if served is not None:
+            self.end(served)
+
+    def passed_by(self, block: bytes) -> None:
+        """These lines go from the server to the client; the responses among them end their waits."""
+        if not self._relayed:
+            return
+        for line in lines_of(block):
+            envelope = envelope_of(line)
+            if envelope is None or not envelope.is_response or not isinstance(envelope.id, str | int):
+                continue
+            served = self._relayed.pop(envelope.id, None)
+            if served is not None:
+                served.draft.result, served.draft.status = Result.RELAYED, 200
+                self.end(served)
+
+    def close(self) -> None:
+        """The client has left before its waits were over."""
+        for served in self._relayed.values():
+            self.end(served)
+        self._relayed.clear()
