@@ -41,6 +41,9 @@ _TAKEN: Final = {
 }
 """State at the Bridge after an answer was taken; the addressee's cancel travels as a decline."""
 
+OF_A_GATEWAY: Final = frozenset({502, 504})
+"""Said by something in front of the Bridge, which may have taken the answer. Source: RFC 9110 15.6.3 and 15.6.5."""
+
 _OUTCOME: Final = {
     AnswerKind.ACCEPT: ElicitationOutcome.ACCEPTED,
     AnswerKind.DECLINE: ElicitationOutcome.DECLINED,
@@ -166,6 +169,8 @@ class Answers:
         except BridgeRefused as refusal:  # it was read and not taken: only an earlier try may have arrived
             if refusal.bridge_status in TOKEN_REFUSED:
                 raise TokenRefused("the Bridge does not accept the token of this call; open a new session") from refusal
+            if refusal.bridge_status in OF_A_GATEWAY:
+                self._doubt(given.answer)
             if await self._stands(given, secret, refusal):
                 return None
             if refusal.bridge_status < 500:

@@ -104,7 +104,7 @@ class TestDoors:
             (b"GET", b"http://localhost/event/wait?agent_id=bob&timeout_seconds=0", "http_wait"),
             (b"GET", b"http://localhost/event/%77ait?agent_id=bob&timeout_seconds=0", "http_wait"),
             (b"POST", b"HTTP://localhost/event/store", "http_store"),
-            (b"GET", b"http://localhost", "http_relay"),
+            (b"GET", b"http://localhost/event/wait/more", "http_relay"),
         ],
     )
     async def test_an_absolute_target_comes_to_the_door_of_its_path(

@@ -30,6 +30,17 @@ async def _land_unseen(made: FlowStand, question: Elicitation) -> None:
 
 class TestDoubt:
     @pytest.mark.requirement("answers.unclear_outcome")
+    @pytest.mark.parametrize("status", [502, 504])
+    async def test_what_a_gateway_says_of_the_bridge_leaves_it_open_whether_the_answer_arrived(
+        self, status: int
+    ) -> None:
+        async with flow_stand() as made:
+            question = ask(made)
+            made.bridge.fails("respond", lambda: refused(status), times=1, after=True)
+            assert await give(made, question, RED) is ElicitationOutcome.ACCEPTED
+            assert [answer.content for answer in made.bridge.answers] == [RED]
+
+    @pytest.mark.requirement("answers.unclear_outcome")
     async def test_the_same_answer_after_one_that_landed_unseen_is_a_success_and_counts_once(self) -> None:
         async with flow_stand() as made:
             question = ask(made)
