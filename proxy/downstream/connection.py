@@ -25,8 +25,9 @@ MAX_HEAD_FIELDS: Final = 1024
 """Most header fields that are read in one head. Source: ours; eight times aiohttp's default."""
 
 MAX_HEAD_BYTES: Final = 256 * 1024
-"""What may come of an unfinished head. Source: ours; four of the longest fields; the product of the bounds above
-would let anybody have 64 MiB kept per connection.
+"""What may come of an unfinished head, or of unfinished trailers.
+
+Source: ours; four of the longest fields. The product of the bounds above would let anybody keep 64 MiB here.
 """
 HEAD_TIMEOUT_S: Final = 30.0
 """How long a connection may take to its first complete head, in seconds. Source: ours; generous for a local peer."""
@@ -64,15 +65,17 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; those of a head that does not end are counted."""
+        """Take bytes; those of a head, or of trailers, that do not end are counted."""
         is_http = not self._upgraded and self._payload_parser is None
-        is_head = is_http and (self._last_body is None or self._last_body.is_eof())
-        queued = len(self._messages)
+        body, queued = self._last_body, len(self._messages)
+        fed_bytes = 0 if body is None else body.total_bytes
         super().data_received(data)
         if len(self._messages) > queued:
             self._head_timer.cancel()
             self._head_bytes, self._last_body = 0, self._messages[-1][1]
-        elif is_head:
+        elif body is not None and body.total_bytes > fed_bytes:
+            self._head_bytes = 0
+        elif is_http:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse_head()

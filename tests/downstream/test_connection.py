@@ -240,6 +240,21 @@ class TestHeads:
             wire.writer.write(b"GET / HTTP/1.1\r\n" + (b"X-Long: " + b"x" * 60_000 + b"\r\n") * 9)
             await stage.until("ended")
 
+    async def test_trailers_that_do_not_end_break_off_their_call(self) -> None:
+        stage = Stage()
+
+        async def read(request: web.Request) -> web.Response:
+            try:
+                await request.read()
+            finally:
+                stage.reached("ended")
+            return web.Response()
+
+        async with _port(read) as port, connect(port) as wire:
+            await wire.send(get(b"/", b"Transfer-Encoding: chunked", method=b"POST") + b"2\r\nhi\r\n0\r\n")
+            wire.writer.write((b"X-Long: " + b"x" * 60_000 + b"\r\n") * 9)
+            await stage.until("ended")
+
     @pytest.mark.parametrize("body_bytes", [0, 3 * MAX_HEAD_BYTES])
     async def test_long_heads_and_bodies_one_after_another_pass(self, body_bytes: int) -> None:
         fields = [b"X-Long-%d: " % number + b"x" * 60_000 for number in range(3)]
