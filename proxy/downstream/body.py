@@ -23,8 +23,7 @@ async def read_body(request: web.Request, *, limit: int = MAX_LOOK_BYTES) -> byt
         InvalidInput: its framing is broken.
     """
     # Source: RFC 9110 section 10.1.1: HTTP/1.0 knows no Expect.
-    is_held_back = request.headers.get("Expect", "").lower() == "100-continue" and not request.content.is_eof()
-    if is_held_back and request.version >= HttpVersion11:
+    if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # aiohttp counts these bytes as the begin of the reply, which they are not.
         request.writer.output_size = 0
