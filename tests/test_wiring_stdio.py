@@ -17,6 +17,9 @@ from proxy.upstream.bridge_stdio import Launched, launch
 from proxy.wiring.stdio import Streams, keep_pipe
 from tests.support.processes import descendants
 
+# Threads run our code here, and coverage's own lock, which they share with the loop, would count as a blocking call.
+pytestmark = pytest.mark.blocking
+
 NOBODY = {"bridge.url": "http://127.0.0.1:1", "state.url": "memory:"}
 
 

@@ -16,6 +16,9 @@ from proxy.wiring.clock import LoopClock
 from tests.support.manual_clock import ManualClock
 from tests.support.processes import descendants, is_alive
 
+# Threads run our code here, and coverage's own lock, which they share with the loop, would count as a blocking call.
+pytestmark = pytest.mark.blocking
+
 CLOSED = Patience(close_s=2.0, term_s=2.0)
 AT_ONCE = Patience(close_s=0.0, term_s=0.0)
 

@@ -11,7 +11,8 @@ import pytest
 
 from proxy.upstream.pipes import CHUNK_BYTES, PipeSink, PipeSource
 
-pytestmark = pytest.mark.requirement("stdio.flow")
+# Threads run our code here, and coverage's own lock, which they share with the loop, would count as a blocking call.
+pytestmark = [pytest.mark.blocking, pytest.mark.requirement("stdio.flow")]
 
 Pipe = tuple[int, int]
 
