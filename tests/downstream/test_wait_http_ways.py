@@ -193,9 +193,14 @@ class TestFallback:
     async def test_a_bridge_without_elicitation_is_served_the_legacy_way_in_the_same_call(self, tmp_path: Path) -> None:
         async with stand(tmp_path, switches=Switches(elicitation=False)) as made:
             bob = await made.bridge.token("bob")
-            heard = await made.wait("bob", bob, since_sequence=0, timeout_seconds=30)
-            assert [item["sequence"] for item in heard.items] == [1]
+            task = made.wait("bob", bob, since_sequence=1, timeout_seconds=30)
             await until(lambda: made.arrived("unmatched") + made.arrived("GET /elicitation/pending") > 0)
+            await until(lambda: made.bridge.state.parked_waits > 0)
+            body = {"event_type": "CUSTOM", "agent_id": "bob", "data": {"n": 1}}
+            assert (await made.bridge.call("POST", "/event/store", token=bob, body=body))[0] == 200
+            made.clock.advance(1)
+            heard = await task
+            assert [item["sequence"] for item in heard.items] == [2]
             # What was learned holds for the next wait, which does not try again.
             await made.wait("bob", bob, timeout_seconds=0)
             assert (made.house.lines[-1]["route"], made.house.lines[-1]["reason"]) == ("legacy", "incapable")
