@@ -6,7 +6,7 @@ A wait that was passed on is over when a response with its id passes by; until t
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.core.outcome import Outcome, Result
+from proxy.core.outcome import Result
 from proxy.downstream.mcp_lines import lines_of
 from proxy.downstream.served import Draft
 from proxy.mcp.jsonrpc import RequestId, envelope_of
@@ -37,32 +37,13 @@ class Ledger:
 
     def begin(self, draft: Draft, tool: str) -> Served:
         """A call is served from now on."""
+        draft.opened_at = self._clock.wall()
         return Served(draft=draft, tool=tool, began=self._clock.now())
 
     def end(self, served: Served) -> None:
         """It is over, as its draft says."""
-        draft = served.draft
-        self._recorder.record(
-            Outcome(
-                door=draft.door,
-                result=draft.result,
-                seconds=self._clock.now() - served.began,
-                status=draft.status,
-                agent_id=draft.agent_id,
-                route=draft.route,
-                reason=draft.reason,
-                cohort=draft.decision.cohort if draft.decision else None,
-                fell_back=draft.fell_back,
-                error_code=draft.error.code if draft.error else "",
-                fault=draft.error.fault if draft.error else None,
-                items=draft.items,
-                delivery_seconds=draft.delivery_seconds,
-                elicitations=tuple(draft.elicitations),
-                empty_wakes_saved=draft.empty_wakes_saved,
-                method="tools/call",
-                path=served.tool,
-            )
-        )
+        seconds = self._clock.now() - served.began
+        self._recorder.record(served.draft.outcome(seconds=seconds, method="tools/call", path=served.tool))
 
     def passed_on(self, request_id: RequestId, draft: Draft, tool: str) -> None:
         """The server serves this wait."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aiohttp import web
@@ -55,6 +55,28 @@ class Draft:
         known = (max(created, self.opened_at) for created in created_at if created is not None)
         self.delivery_seconds = tuple(max(0.0, wall - since) for since in known)
 
+    def outcome(self, *, seconds: float, method: str, path: str) -> Outcome:
+        """The record of what was noted down; `method` and `path` name the call."""
+        return Outcome(
+            door=self.door,
+            result=self.result,
+            seconds=seconds,
+            status=self.status,
+            agent_id=self.agent_id,
+            route=self.route,
+            reason=self.reason,
+            cohort=self.decision.cohort if self.decision else None,
+            fell_back=self.fell_back,
+            error_code=self.error.code if self.error else "",
+            fault=self.error.fault if self.error else None,
+            items=self.items,
+            delivery_seconds=self.delivery_seconds,
+            elicitations=tuple(self.elicitations),
+            empty_wakes_saved=self.empty_wakes_saved,
+            method=method,
+            path=path,
+        )
+
     def decided(self, decision: Decision) -> None:
         """Note which way the wait goes."""
         self.decision = decision
@@ -91,25 +113,9 @@ def served(request: web.Request, door: Door, recorder: Recorder, clock: Clock) -
 
 def _outcome(request: web.Request, draft: Draft, *, seconds: float) -> Outcome:
     relayed = request.get(RELAY_OUTCOME)
-    return Outcome(
-        door=draft.door,
-        result=draft.result,
-        seconds=seconds,
-        status=draft.status,
-        agent_id=draft.agent_id,
-        route=draft.route,
-        reason=draft.reason,
-        cohort=draft.decision.cohort if draft.decision else None,
-        fell_back=draft.fell_back,
-        error_code=draft.error.code if draft.error else "",
-        fault=draft.error.fault if draft.error else None,
-        items=draft.items,
-        delivery_seconds=draft.delivery_seconds,
-        elicitations=tuple(draft.elicitations),
-        empty_wakes_saved=draft.empty_wakes_saved,
+    return replace(
+        draft.outcome(seconds=seconds, method=request.method, path=request.raw_path.partition("?")[0]),
         agent_kind=agent_kind(request.headers.get("User-Agent", "")).value,
-        method=request.method,
-        path=request.raw_path.partition("?")[0],
         bytes_up=relayed.bytes_up if relayed else 0,
         bytes_down=relayed.bytes_down if relayed else 0,
     )

@@ -1,9 +1,9 @@
 """What the Bridge has for one agent, fetched once for all of its parked waits.
 
 A feed belongs to one agent and one credential, because nobody may read on another's token. It runs only while
-somebody waits: one long poll for messages and one paced poll for questions, however many waits there are. A
-question ends the poll for questions of that wait only when nobody is left; the long poll for messages is let run
-out, since a Bridge keeps working on an abandoned one.
+somebody waits: one long poll for messages and one paced poll for questions, however many waits there are. When the
+last wait is answered, the poll for questions ends and the long poll for messages is let run out, since a Bridge keeps
+working on an abandoned one; when the last agent hangs up, both end.
 """
 
 import asyncio
