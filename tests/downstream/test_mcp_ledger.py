@@ -29,6 +29,18 @@ async def test_a_call_leaves_what_its_draft_says_and_how_long_it_took() -> None:
     assert (outcome.method, outcome.path) == ("tools/call", "wait_for_messages")
 
 
+async def test_the_time_of_an_item_counts_from_the_call_where_the_item_is_older() -> None:
+    ledger, recorder, clock = _ledger()
+    draft = Draft(Door.MCP, agent_id="bob")
+    long_ago = clock.wall() - 3600
+    served = ledger.begin(draft, "wait_for_messages")
+    await clock.advance(2)
+    draft.delivered([long_ago, clock.wall() - 0.5, clock.wall() + 9, None], wall=clock.wall())
+    ledger.end(served)
+    (outcome,) = recorder.outcomes
+    assert outcome.delivery_seconds == pytest.approx((2, 0.5, 0))
+
+
 def test_a_wait_at_the_server_ends_with_the_response_that_has_its_id() -> None:
     ledger, recorder, _ = _ledger()
     ledger.passed_on(1, Draft(Door.MCP, result=Result.GONE), "wait")
