@@ -62,8 +62,9 @@ bench: $(VENV)/.ready ## Measure delivery latency in both cohorts
 	$(BIN)/python bench/relay_overhead.py
 
 .PHONY: soak
-soak: $(VENV)/.ready ## Run under load for a long time and watch memory and losses
+soak: $(VENV)/.ready ## Run under load for an hour, legacy and MCP, and watch memory and losses
 	$(BIN)/python bench/soak.py $(SOAK_ARGS)
+	$(BIN)/python bench/mcp_soak.py $(MCP_SOAK_ARGS)
 
 ##@ Make
 .PHONY: build

@@ -3,13 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from proxy.core.bus import Ask
 from proxy.core.cohort import Cohort
 from proxy.core.elicitation import Answer, BridgeStatus, Elicitation
 from proxy.core.flags import FlagChange, FlagSet
 from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.journal import Recovered, Stamped
 from proxy.core.legacy import Message
 from proxy.core.outcome import ElicitationOutcome, Outcome
 from proxy.core.secret import Secret
+from proxy.mcp.calling import OnAsk, OnNote, Outgoing
+from proxy.mcp.jsonrpc import Response
+from proxy.mcp.mrtr import SealKey
+from proxy.mcp.revisions import Era
 
 
 class Alarm(Protocol):
@@ -64,6 +70,42 @@ class Bridge(Protocol):
         ...
 
 
+class QuestionBus(Protocol):
+    """Questions carried as events of the Bridge's log, where the Bridge has no calls of its own for them.
+
+    `credential` is the value of an `Authorization` header. Methods that wait raise what those of Bridge do.
+    """
+
+    async def carries(self, credential: Secret) -> bool:
+        """Whether a question that is asked now travels over the bus."""
+        ...
+
+    def has_open(self) -> bool:
+        """Whether a question over the bus is open, also where new ones travel another way."""
+        ...
+
+    def judge(self, message: Message) -> Message:
+        """Mark a message of a log that is gone, where it is part of an elicitation that counts."""
+        ...
+
+    async def ask(self, ask: Ask, credential: Secret) -> Elicitation:
+        """Put one question; it is in the log when this returns.
+
+        Raises:
+            InvalidInput: the question is too large for an event.
+            AnswerForbidden: the token belongs to another agent than the one that asks.
+        """
+        ...
+
+    async def withdraw(self, elicitation_id: ElicitationId, agent_id: AgentId, credential: Secret) -> None:
+        """Take a question back in the name of its asker; refused to everybody else, and when it is over."""
+        ...
+
+    async def find(self, elicitation_id: ElicitationId, credential: Secret) -> Elicitation | None:
+        """The question of this id, open or over; None when it is not known."""
+        ...
+
+
 class McpServer(Protocol):
     """The MCP server upstream, for questions of our own."""
 
@@ -73,6 +115,113 @@ class McpServer(Protocol):
         Raises:
             BridgeFault: the server could not be asked.
         """
+        ...
+
+
+class McpUpstream(Protocol):
+    """The MCP server upstream as we call it ourselves, in an era that its client may not speak."""
+
+    async def speaks(self, era: Era, headers: Mapping[str, str]) -> bool:
+        """Whether the server speaks this era; asked once, remembered, and asked again after a failure.
+
+        Raises:
+            BridgeFault: the server could not be asked.
+        """
+        ...
+
+    def known(self, era: Era) -> bool | None:
+        """What is remembered of that; None where the server would have to be asked."""
+        ...
+
+    async def describe(self, era: Era, call: Outgoing) -> bytes:
+        """What the server says of itself: the result of `initialize` or of `server/discover`, as it came.
+
+        Only headers, principal, modes and name of `call` count.
+
+        Raises:
+            BridgeFault: the server could not be asked, or refused.
+        """
+        ...
+
+    async def request(self, era: Era, call: Outgoing, *, on_ask: OnAsk, on_note: OnNote) -> Response:
+        """Send one request and wait for its response, however many questions come before it.
+
+        Cancelled, it cancels the request at the server as the era has it. The response's id means nothing.
+
+        Raises:
+            BridgeFault: no response came, or none that can be read.
+        """
+        ...
+
+    async def forget(self, principal: str) -> None:
+        """End the sessions that are kept for this principal."""
+        ...
+
+
+class ExchangeStore(Protocol):
+    """Calls that are suspended until their client comes back with an answer, kept over restarts."""
+
+    async def keys(self) -> Sequence[SealKey]:
+        """The key ring of the seals, made on first use; the first key seals, all open."""
+        ...
+
+    async def suspend(self, handle: bytes, record: bytes, *, expires_at: float) -> None:
+        """Keep what a call needs to go on; `expires_at` in seconds since the epoch.
+
+        Raises:
+            StateUnavailable: as many calls are kept as may be, or the store fails.
+        """
+        ...
+
+    async def resume(self, handle: bytes, digest: bytes, *, now: float) -> bytes | None:
+        """Take up a suspended call with the answers that have this digest; None where there is none any more.
+
+        It is consumed once: from then on only the same digest gets the record again, so that a retry repeated on a
+        broken connection ends as the first one did.
+
+        Raises:
+            StateUnavailable: the store fails.
+        """
+        ...
+
+    async def sweep(self, *, now: float) -> None:
+        """Forget what has expired; `now` in seconds since the epoch."""
+        ...
+
+
+class JournalStore(Protocol):
+    """What a sidecar writes down as it happens. Every method raises StateUnavailable, and nothing else."""
+
+    async def apply(self, changes: Sequence[Stamped]) -> None:
+        """Write changes in their order, all or none; durable when this returns."""
+        ...
+
+    async def replace(self, changes: Sequence[Stamped]) -> None:
+        """Forget everything that is open and write these changes instead, in one step."""
+        ...
+
+    async def recover(self) -> Recovered:
+        """What an earlier process kept."""
+        ...
+
+    async def prune(self, *, now: float) -> None:
+        """Forget the oldest of what is over, and give the room back; `now` in seconds since the epoch."""
+        ...
+
+
+class JournalWatch(Protocol):
+    """Whoever is told how the journal fares."""
+
+    def wrote(self, changes: int, seconds: float) -> None:
+        """So many changes became durable with one commit, which took so long."""
+        ...
+
+    def trouble_began(self, why: str) -> None:
+        """The store does not take what is written; from here on the state lives in memory only."""
+        ...
+
+    def trouble_ended(self) -> None:
+        """The journal is whole again."""
         ...
 
 

@@ -6,21 +6,16 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import aiohttp
 import pytest
-from yarl import URL
 
 from proxy.config.load import Loaded, load_config
 from proxy.config.problems import ConfigError
 from proxy.core.errors import StateUnavailable
 from proxy.core.flags import FlagSet
-from proxy.downstream.relay import Relay
-from proxy.stores.memory import MemoryFlagStore
-from proxy.upstream.bridge_http import HttpBridge
-from proxy.upstream.mcp_http import HttpMcpServer
 from proxy.wiring.clock import LoopClock
-from proxy.wiring.house import House, Outside
+from proxy.wiring.house import House
 from proxy.wiring.keep import Bound, configured_flags, keep_house
+from proxy.wiring.outside import open_outside
 from tests.support.house import NOTHING, fields, house, objects, stand, until, until_told, write_tokens
 from tests.support.raw_http import connect
 from tests.support.raw_upstream import raw_upstream
@@ -229,17 +224,9 @@ class TestEnd:
                 await asyncio.open_connection("127.0.0.1", port)
 
     async def test_a_draining_house_is_degraded_and_not_ready(self) -> None:
-        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-            outside = Outside(
-                store=MemoryFlagStore(),
-                bridge=HttpBridge(session, URL(NOBODY), request_timeout_s=1),
-                relay=Relay(session, URL(NOBODY)),
-                mcp_relay=Relay(session, URL(NOBODY)),
-                mcp_server=HttpMcpServer(session, URL(NOBODY), request_timeout_s=1),
-                clock=LoopClock(),
-                group=group,
-            )
-            parts = House(_loaded(), outside)
+        async with AsyncExitStack() as stack:
+            loaded = _loaded()
+            parts = House(loaded, await open_outside(loaded.config, LoopClock(), stack))
             parts.drain()
             assert parts._ready() == {"ready": False, "reasons": ["draining"]}
             assert (parts._health()["status"], parts._health()["reasons"]) == ("degraded", ["draining"])

@@ -1,52 +1,43 @@
 """What a standing house takes up of another configuration, and how it hears of one."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import aiohttp
 import pytest
-from yarl import URL
 
 from proxy.config.load import Loaded, load_config
 from proxy.config.problems import ConfigError
 from proxy.core.ids import AgentId
 from proxy.core.routing import Reason, Way
-from proxy.downstream.relay import Relay
-from proxy.stores.memory import MemoryFlagStore
-from proxy.upstream.bridge_http import HttpBridge
-from proxy.upstream.mcp_http import HttpMcpServer
 from proxy.wiring.clock import LoopClock
-from proxy.wiring.house import House, Outside
+from proxy.wiring.house import House
 from proxy.wiring.keep import configured_flags
+from proxy.wiring.outside import open_outside
 from proxy.wiring.reload import ConfigSource, mark_of, reload_when_wanted, take_up, watch_file
 
-NOWHERE = URL("http://127.0.0.1:1")
+NOWHERE = "http://127.0.0.1:1"
 pytestmark = pytest.mark.requirement("config.reload")
 
 
 def _loaded(**settings: str) -> Loaded:
     given = {key.replace("__", "."): text for key, text in settings.items()}
-    return load_config(None, env={}, overrides={"flags.elicitation_enabled": "true", **given})
-
-
-async def _house(session: aiohttp.ClientSession, group: asyncio.TaskGroup, loaded: Loaded) -> House:
-    outside = Outside(
-        store=MemoryFlagStore(),
-        bridge=HttpBridge(session, NOWHERE, request_timeout_s=1),
-        relay=Relay(session, NOWHERE),
-        mcp_relay=Relay(session, NOWHERE),
-        mcp_server=HttpMcpServer(session, NOWHERE, request_timeout_s=1),
-        clock=LoopClock(),
-        group=group,
+    return load_config(
+        None,
+        env={},
+        overrides={"flags.elicitation_enabled": "true", "state.url": "memory:", "bridge.url": NOWHERE, **given},
     )
-    made = House(loaded, outside)
+
+
+async def _house(loaded: Loaded, stack: AsyncExitStack) -> House:
+    made = House(loaded, await open_outside(loaded.config, LoopClock(), stack))
     await made.board.open(configured_flags(loaded.config))
     return made
 
 
 async def test_groups_limits_and_the_breaker_take_effect_at_once_and_addresses_do_not() -> None:
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        house = await _house(session, group, _loaded(flags__elicitation_whitelist="canary"))
+    async with AsyncExitStack() as stack:
+        house = await _house(_loaded(flags__elicitation_whitelist="canary"), stack)
         assert house.board.decide(AgentId("bob"), Way.OPEN).reason is Reason.SPLIT
         take_up(house, _loaded(groups__canary="bob", wait__max_parked="3", listen__data="127.0.0.1:9"))
         assert house.board.decide(AgentId("bob"), Way.OPEN).reason is Reason.WHITELIST
@@ -55,16 +46,16 @@ async def test_groups_limits_and_the_breaker_take_effect_at_once_and_addresses_d
 
 
 async def test_the_same_configuration_again_changes_nothing() -> None:
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        house = await _house(session, group, _loaded())
+    async with AsyncExitStack() as stack:
+        house = await _house(_loaded(), stack)
         before = house.config
         take_up(house, _loaded())
         assert house.config is before
 
 
 async def test_a_configuration_that_is_not_in_order_leaves_the_old_one_and_the_next_is_read() -> None:
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-        house = await _house(session, group, _loaded())
+    async with AsyncExitStack() as stack:
+        house = await _house(_loaded(), stack)
         loop = asyncio.get_running_loop()
         # Refused, taken up, refused again: by the third reading the second has been taken up.
         texts = ["0", "4", "0"]
@@ -77,7 +68,7 @@ async def test_a_configuration_that_is_not_in_order_leaves_the_old_one_and_the_n
             return load_config(None, env={}, overrides={"wait.max_parked": text})
 
         source = ConfigSource(path=None, mark=None, load=load, wanted=asyncio.Event())
-        task = group.create_task(reload_when_wanted(house, source))
+        task = house._spawn(reload_when_wanted(house, source), "reload")
         async with asyncio.timeout(5):
             for event in begun:
                 source.wanted.set()

@@ -1,8 +1,12 @@
 """The house of one client, in this process: how it ends, and that it leaves nothing open."""
 
 import asyncio
+import fcntl
 import os
 import signal
+import sys
+import termios
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -165,3 +169,24 @@ async def test_a_house_that_cannot_stand_kills_the_server() -> None:
     assert launched.process.returncode == -signal.SIGKILL
     for end in (stdin, to_house, from_house, stdout):
         os.close(end)
+
+
+@pytest.mark.requirement("stdio.end")
+async def test_what_is_still_said_to_a_client_that_does_not_read_is_given_up_after_a_signal() -> None:
+    async with served("sh", "-c", "exec 0<&-; exec yes") as client:
+        assert (await client.read()).startswith(b"y\n")
+        await client.write(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n')
+        await asyncio.to_thread(_until_full, client.from_house)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await client.code() == 143
+
+
+def _until_full(pipe: int) -> None:
+    """Wait until nothing more fits into a pipe that nobody reads."""
+    held = -1
+    while True:
+        threading.Event().wait(0.1)
+        now = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4), sys.byteorder)
+        if now == held:
+            return
+        held = now

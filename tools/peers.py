@@ -119,8 +119,8 @@ def _files(name: str) -> tuple[Path, ...]:
 
 
 def _fingerprint(name: str) -> str:
-    """Changes when the environment must be made again."""
-    digest = hashlib.sha256(f"{sys.version}\n{sys.executable}\n".encode())
+    """Changes when the environment must be made again; by which link this Python was called does not count."""
+    digest = hashlib.sha256(f"{sys.version}\n{Path(sys.executable).resolve()}\n".encode())
     for file in _files(name):
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -48,25 +48,33 @@ def command(  # one parameter per option
     given = {key: value for key, value in named.items() if value is not None}
 
     def load() -> Loaded:
-        return _load(config, given, settings)
+        return load_with_defaults(config, given, settings)
 
     try:
         loaded = load()
     except ConfigError as error:
-        sys.exit(_say_problems(error))
+        sys.exit(say_problems(error))
     if config is None:
         _say_assumptions(loaded)
     sys.exit(_serve(loaded, config, load))
 
 
-def _load(config: Path | None, given: dict[str, str], settings: tuple[str, ...]) -> Loaded:
+def load_with_defaults(config: Path | None, given: dict[str, str], settings: tuple[str, ...]) -> Loaded:
+    """The configuration of a command; without a file its state is kept where the user's programs keep theirs.
+
+    `given` are keys by option of their own, which win over `settings`, those of `--set`.
+
+    Raises:
+        ConfigError: it is not in order.
+    """
     overrides = parse_overrides(settings) | given
     if config is None and "state.url" not in overrides and "ELICIT_SIDECAR_STATE_URL" not in os.environ:
         overrides["state.url"] = f"sqlite://{_user_state()}"
     return load_config(config, env=os.environ, overrides=overrides)
 
 
-def _say_problems(error: ConfigError) -> int:
+def say_problems(error: ConfigError) -> int:
+    """Say on standard error what is wrong with a configuration; the exit code that tells it."""
     for problem in error.problems:
         click.echo(str(problem), err=True)
     return USAGE_EXIT
@@ -116,7 +124,7 @@ def _serve(loaded: Loaded, path: Path | None, load: Callable[[], Loaded]) -> int
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(house())
     except ConfigError as error:
-        return _say_problems(error)
+        return say_problems(error)
     except (StateUnavailable, OSError) as error:
         hint = "; another program listens there: see --listen and --admin" if _is_busy(error) else ""
         click.echo(f"cannot start: {error}{hint}", err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from proxy.cli.run import _load, _say_problems
+from proxy.cli.run import load_with_defaults, say_problems
 from proxy.config.load import Loaded
 from proxy.config.problems import ConfigError
 from proxy.core.errors import StateUnavailable
@@ -54,9 +54,9 @@ def command(  # one parameter per option
     """
     named = {"listen.admin": admin, "bridge.url": bridge, "state.url": state}
     try:
-        loaded = _load(config, {key: value for key, value in named.items() if value is not None}, settings)
+        loaded = load_with_defaults(config, {key: value for key, value in named.items() if value is not None}, settings)
     except ConfigError as error:
-        sys.exit(_say_problems(error))
+        sys.exit(say_problems(error))
     parents = tuple(_parents())
     stdin, stdout = _take_streams()
     try:
@@ -116,7 +116,7 @@ def _serve(
             streams = Streams(stdin=stdin, stdout=stdout, parents=parents)
             return runner.run(keep_pipe(loaded, launched, streams, admin=admin, ready=ready))
     except ConfigError as error:
-        return _say_problems(error)
+        return say_problems(error)
     except (StateUnavailable, OSError) as error:
         click.echo(f"cannot start: {error}", err=True)
         return 1

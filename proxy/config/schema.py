@@ -17,6 +17,7 @@ from proxy.config.shapes import (
     Address,
     parse_address,
     parse_agent_name,
+    parse_client_name,
     parse_file_path,
     parse_host_name,
     parse_http_url,
@@ -65,7 +66,14 @@ class BridgeConfig(Section, frozen=True, kw_only=True):
     mcp_path: Annotated[str, Text(parse_path, "a path")] = "/mcp"
     mcp_url: Annotated[str, Text(parse_optional_origin, "an http or https URL without path, or nothing")] = ""
     """Where the MCP server is, when it is not at `url`."""
-    source: Annotated[Literal["auto", "rest"], Choice(("auto", "rest"), later=("bus", "mcp"))] = "auto"
+    mcp_eras: Annotated[Literal["translate", "relay"], Choice(("translate", "relay"))] = "translate"
+    """Whether a client meets a server of the other MCP era through us, or is left to the server's refusal."""
+    park_s: Annotated[float, Number(1, 86_400)] = 600.0
+    """How long a call stays open at the MCP server while its question waits for an answer."""
+    max_parked_calls: Annotated[int, Whole(1, 100_000)] = 100
+    """Calls of one principal that may be open so."""
+    sse_path: Annotated[str, Text(parse_path, "a path")] = "/sse"
+    source: Annotated[Literal["auto", "rest", "bus", "mcp"], Choice(("auto", "rest", "bus", "mcp"))] = "auto"
     connect_timeout_s: Annotated[float, Number(0.05, 10)] = 0.5
     request_timeout_s: Annotated[float, Number(0.1, 120)] = 10.0
     hold_s: Annotated[float, Number(1, 300)] = 20.0
@@ -82,7 +90,11 @@ class AgentConfig(Section, frozen=True, kw_only=True):
 
     id: Annotated[str, Text(parse_optional_agent_name, "an agent id, or nothing")] = ""
     """Empty: taken from each call."""
-    delivery: Annotated[Literal["result"], Choice(("result",), later=("elicit",))] = "result"
+    delivery: Annotated[Literal["result", "elicit"], Choice(("result", "elicit"))] = "result"
+    elicit_agents: Annotated[tuple[str, ...], _NAMES] = ()
+    """Agents and groups whose delivery is "elicit" whatever `delivery` says."""
+    elicit_clients: Annotated[tuple[str, ...], TextList(parse_client_name, "a list of MCP client names")] = ()
+    """Names that MCP clients give themselves in `clientInfo`; the same for these."""
 
 
 class WaitConfig(Section, frozen=True, kw_only=True):

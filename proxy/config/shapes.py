@@ -145,6 +145,13 @@ def parse_tool_name(text: str) -> str:
     return text
 
 
+def parse_client_name(text: str) -> str:
+    """Read the name of an MCP client, as its `clientInfo` has it."""
+    if not 1 <= len(text) <= MAX_TOOL_CHARS or not text.isprintable():
+        raise Unfit(f"a client name has 1 to {MAX_TOOL_CHARS} printable characters")
+    return text
+
+
 def parse_agent_name(text: str) -> str:
     """Read an agent id or the name of a group of them."""
     try:

@@ -45,6 +45,10 @@ class Note:
     answer_kind: AnswerKind = AnswerKind.DECLINE
     content: Mapping[str, object] | None = None
     """As the Bridge noted it; None where it is no object."""
+    elicitation_id: ElicitationId | None = None
+    """Of the question; only on a bus, as the Bridge's own notes do not tell."""
+    asker: str = ""
+    """Who asked that question; only on a bus."""
 
     def as_answer(self, elicitation_id: ElicitationId) -> Answer:
         """The answer that this note reports, to the elicitation it belongs to."""
@@ -52,11 +56,37 @@ class Note:
         return Answer(elicitation_id=elicitation_id, kind=self.answer_kind, content=content)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked(Message):
+    """A message that is part of an elicitation over a bus, as judged by whoever reads the whole log.
+
+    Its bytes are those that came: on the legacy way it is a message like any other.
+    """
+
+    note: Note
+
+
+def marked(message: Message, note: Note) -> Marked:
+    """The message with what is known of it."""
+    return Marked(
+        sequence=message.sequence,
+        event_type=message.event_type,
+        source_agent=message.source_agent,
+        raw=message.raw,
+        data=message.data,
+        created_at=message.created_at,
+        timestamp=message.timestamp,
+        note=note,
+    )
+
+
 def read_note(message: Message) -> Note | None:
     """Read a message as a note of the Bridge's elicitation manager; None for every other message.
 
     An answer without a responder, or with a content that cannot be written again, is None too: better raw than lost.
     """
+    if isinstance(message, Marked):
+        return message.note
     if message.event_type != "custom" or b'"elicitation_type"' not in message.data:
         return None
     try:
@@ -95,7 +125,12 @@ def asks(message: Message, agent_id: AgentId) -> bool:
 
 
 def is_for_others(note: Note, agent_id: AgentId) -> bool:
-    """Whether the note is nothing that this agent has to read: no answer, or the agent's own answer."""
+    """Whether the note is nothing that this agent has to read: no answer, or an answer to somebody else.
+
+    The Bridge's own notes do not tell the asker: there only the agent's own answer is known to be for others.
+    """
+    if note.elicitation_id is not None:
+        return note.kind is not NoteKind.ANSWER or note.asker != agent_id
     return note.kind is not NoteKind.ANSWER or note.responding_agent == agent_id
 
 

@@ -109,6 +109,16 @@ def parse_wait_reply(body: bytes) -> tuple[Message, ...]:
     return tuple(sorted(items, key=lambda item: item.sequence))
 
 
+def parse_message(raw: bytes) -> Message:
+    """Read one item of such a reply by itself.
+
+    Raises:
+        BadBridgeReply: as `parse_wait_reply`.
+    """
+    (message,) = parse_wait_reply(b'{"events":[' + raw + b"]}")
+    return message
+
+
 def _message(raw: msgspec.Raw) -> Message:
     item = _ITEM_DECODER.decode(raw)
     _MEMBERS_DECODER.decode(raw)  # so that `renumbered` can read whatever is accepted here

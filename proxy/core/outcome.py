@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.core.cohort import Cohort
-from proxy.core.errors import Fault
+from proxy.core.errors import (
+    AnswerConflict,
+    AnswerForbidden,
+    AnswerUndelivered,
+    ElicitationExpired,
+    Fault,
+    SidecarError,
+)
 from proxy.core.routing import Reason, Route
 
 
@@ -20,6 +27,7 @@ class Door(StrEnum):
     RESPOND = "http_respond"
     RELAY = "http_relay"
     MCP = "mcp_http"
+    MCP_STDIO = "mcp_stdio"
     ADMIN = "http_admin"
 
 
@@ -91,3 +99,18 @@ class Outcome:
     path: str = ""
     bytes_up: int = 0
     bytes_down: int = 0
+
+
+def counted_as(error: SidecarError) -> ElicitationOutcome:
+    """As what an answer that was not taken counts."""
+    match error:
+        case AnswerForbidden():
+            return ElicitationOutcome.FORBIDDEN
+        case AnswerConflict():
+            return ElicitationOutcome.CONFLICT
+        case ElicitationExpired():
+            return ElicitationOutcome.EXPIRED
+        case AnswerUndelivered():
+            return ElicitationOutcome.UNDELIVERED
+        case _:
+            return ElicitationOutcome.INVALID

@@ -7,7 +7,7 @@ seconds, as the Bridge states them; redelivery runs on the monotonic clock.
 Bounds: a full book refuses new questions (the Bridge still holds them) and never evicts an open one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -16,6 +16,22 @@ from typing import Final
 from proxy.core.elicitation import Answer, Elicitation
 from proxy.core.errors import AnswerConflict, AnswerForbidden, ElicitationExpired, ElicitationUnknown
 from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.journal import (
+    AnswerClaimed,
+    AnswerDoubted,
+    AnswerPassedOn,
+    AnswerSettled,
+    Change,
+    End,
+    KeptQuestion,
+    QuestionEnded,
+    QuestionNoted,
+    QuestionOffered,
+    QuestionTakenBack,
+    Write,
+    write_nothing,
+)
+from proxy.core.journal import QuestionState as State
 
 MAX_PER_AGENT: Final = 1_000
 """Most questions kept for one agent. Source: ours, equal to the most that one pending reply may hold."""
@@ -26,21 +42,15 @@ MAX_IN_ALL: Final = 50_000
 KEEP_ANSWERED_S: Final = 600.0
 """How long an answered question is remembered, so that a repeated answer is recognised. Source: ours."""
 
+SEVERAL: Final = b""
+"""Digest of an answer that is one of several different ones: none of them can be vouched for."""
+
 NEVER: Final = float("-inf")
 """When a question that was never offered became due: long ago. Source: ours."""
 
 OFFERS: Final = 3
 """A question is offered again at the latest after this part of the time it has left, so that an agent which lost a
 reply sees it while it can be answered. Source: ours."""
-
-
-class State(StrEnum):
-    """Life of one question in the book."""
-
-    NEW = "new"
-    OFFERED = "offered"
-    CLAIMED = "claimed"
-    ANSWERED = "answered"
 
 
 class Claim(StrEnum):
@@ -91,6 +101,10 @@ class _Entry:
     answered_at: float = 0.0
     passed_on: bool = False
     """The asker has been shown this answer."""
+    doubted: bytes | None = None
+    """Digest of an answer that may have reached the Bridge unseen, or SEVERAL."""
+    is_over: bool = False
+    """The Bridge has ended it while that was open: nobody is asked any more, and only the same answer counts."""
 
     def listed(self) -> Listed:
         return Listed(
@@ -104,9 +118,27 @@ class _Entry:
         )
 
     def is_open(self, wall: float) -> bool:
-        if self.state in {State.NEW, State.OFFERED}:
+        if self.is_unanswered():
             return wall < self.elicitation.expires_at
         return self.state is State.CLAIMED
+
+    def is_unanswered(self) -> bool:
+        return self.state in {State.NEW, State.OFFERED} and not self.is_over
+
+    def changes(self) -> Iterator[Change]:
+        """What would bring it about."""
+        elicitation_id = self.elicitation.elicitation_id
+        yield QuestionNoted(self.elicitation)
+        if self.doubted is not None:
+            yield AnswerDoubted(elicitation_id, self.doubted)
+        if self.state is State.OFFERED:
+            yield QuestionOffered(elicitation_id)
+        elif self.state is not State.NEW:
+            yield AnswerClaimed(elicitation_id, self.digest)
+        if self.state is State.ANSWERED:
+            yield AnswerSettled(elicitation_id)
+        if self.passed_on:
+            yield AnswerPassedOn(elicitation_id)
 
 
 @dataclass(slots=True)
@@ -115,6 +147,8 @@ class QuestionBook:
 
     redeliver_s: float
     """Seconds after which an unanswered question is offered again."""
+    write: Write = write_nothing
+    """Hears of every change."""
     _entries: dict[ElicitationId, _Entry] = field(default_factory=dict)
     _by_agent: dict[AgentId, dict[ElicitationId, None]] = field(default_factory=dict)
 
@@ -124,7 +158,7 @@ class QuestionBook:
     def open_count(self, wall: float = float("-inf")) -> int:
         """Questions that still wait for an answer, and have a deadline after `wall`."""
         return sum(
-            entry.state is not State.ANSWERED and wall < entry.elicitation.expires_at
+            (entry.state is State.CLAIMED or entry.is_unanswered()) and wall < entry.elicitation.expires_at
             for entry in self._entries.values()
         )
 
@@ -147,13 +181,54 @@ class QuestionBook:
     def add(self, elicitation: Elicitation) -> bool:
         """Note a question; False when it is known already or the book is full."""
         mine = self._by_agent.get(elicitation.to_agent, {})
-        if elicitation.elicitation_id in self._entries:
+        known = self._entries.get(elicitation.elicitation_id)
+        if known is not None:
+            known.is_over = False
             return False
         if len(mine) >= MAX_PER_AGENT or len(self._entries) >= MAX_IN_ALL:
             return False
-        self._entries[elicitation.elicitation_id] = _Entry(elicitation)
-        self._by_agent.setdefault(elicitation.to_agent, {})[elicitation.elicitation_id] = None
+        self._put(_Entry(elicitation))
+        self.write(QuestionNoted(elicitation))
         return True
+
+    def _put(self, entry: _Entry) -> None:
+        elicitation = entry.elicitation
+        self._entries[elicitation.elicitation_id] = entry
+        self._by_agent.setdefault(elicitation.to_agent, {})[elicitation.elicitation_id] = None
+
+    def restore(self, kept: Iterable[KeptQuestion], *, now: float) -> None:
+        """Begin with what an earlier process kept; open questions are due at once, whoever may have seen them.
+
+        An answer that was on its way may have arrived unseen, which is written down; its question is open until the
+        same answer comes again or the Bridge says that it is over.
+        """
+        for each in kept:
+            is_answered = each.state is State.ANSWERED
+            entry = _Entry(each.question, state=State.ANSWERED if is_answered else State.NEW, doubted=each.doubted)
+            entry.digest = each.digest if is_answered else b""
+            entry.answered_at, entry.passed_on = now, each.passed_on
+            self._put(entry)
+            if each.state is State.CLAIMED:
+                self.doubt(each.question.elicitation_id, each.digest)
+                self.write(QuestionTakenBack(each.question.elicitation_id))
+
+    def snapshot(self) -> Iterator[Change]:
+        """Changes that would bring about what the book holds now."""
+        for entry in self._entries.values():
+            yield from entry.changes()
+
+    def doubt(self, elicitation_id: ElicitationId, digest: bytes) -> None:
+        """An answer with this digest may have reached the Bridge, now or any moment."""
+        entry = self._entries.get(elicitation_id)
+        if entry is None or entry.doubted in {digest, SEVERAL}:
+            return
+        entry.doubted = digest if entry.doubted is None else SEVERAL
+        self.write(AnswerDoubted(elicitation_id, entry.doubted))
+
+    def doubted(self, elicitation_id: ElicitationId) -> bytes | None:
+        """The digest of the answer that may have reached the Bridge unseen, SEVERAL, or None."""
+        entry = self._entries.get(elicitation_id)
+        return entry.doubted if entry else None
 
     def _of(self, agent_id: AgentId) -> list[_Entry]:
         return [self._entries[key] for key in self._by_agent.get(agent_id, ())]
@@ -168,10 +243,11 @@ class QuestionBook:
                 entry.state = State.OFFERED
                 entry.due_at = now + min(self.redeliver_s, (entry.elicitation.expires_at - wall) / OFFERS)
                 offered.append(entry.elicitation)
+                self.write(QuestionOffered(entry.elicitation.elicitation_id))
         return offered
 
     def _is_due(self, entry: _Entry, *, now: float, wall: float) -> bool:
-        if wall >= entry.elicitation.expires_at:
+        if wall >= entry.elicitation.expires_at or entry.is_over:
             return False
         if entry.state is State.NEW:
             return True
@@ -183,6 +259,7 @@ class QuestionBook:
             entry = self._entries.get(elicitation_id)
             if entry and entry.state is State.OFFERED:
                 entry.state, entry.due_at = State.NEW, NEVER
+                self.write(QuestionTakenBack(elicitation_id))
 
     def absent_from(self, agent_id: AgentId, listed: Iterable[ElicitationId]) -> list[ElicitationId]:
         """Unanswered questions of the agent that the Bridge no longer lists as pending."""
@@ -190,14 +267,18 @@ class QuestionBook:
         return [
             entry.elicitation.elicitation_id
             for entry in self._of(agent_id)
-            if entry.state in {State.NEW, State.OFFERED} and entry.elicitation.elicitation_id not in still
+            if entry.is_unanswered() and entry.elicitation.elicitation_id not in still
         ]
 
     def withdraw(self, elicitation_id: ElicitationId) -> None:
-        """The Bridge has ended this question (expired, cancelled, answered elsewhere)."""
+        """The Bridge has ended this question (expired, cancelled, answered elsewhere, or by a doubted answer)."""
         entry = self._entries.get(elicitation_id)
-        if entry and entry.state in {State.NEW, State.OFFERED}:
-            self._drop(elicitation_id)
+        if entry is None or not entry.is_unanswered():
+            return
+        if entry.doubted is not None:
+            entry.is_over = True
+        else:
+            self._drop(elicitation_id, End.WITHDRAWN)
 
     def claim(self, answer: Answer, agent_id: AgentId, *, wall: float) -> Claim:
         """Decide what becomes of an answer from this agent.
@@ -221,19 +302,21 @@ class QuestionBook:
                     f"elicitation {answer.elicitation_id} was already answered differently; the first answer stands"
                 )
             return Claim.REPEAT if entry.state is State.ANSWERED else Claim.WAIT
-        if wall >= entry.elicitation.expires_at:
+        if wall >= entry.elicitation.expires_at and entry.doubted != answer.digest():
             late_s = wall - entry.elicitation.expires_at
             raise ElicitationExpired(
                 f"elicitation {answer.elicitation_id} expired {late_s:.1f} s ago; ask its sender to ask again"
             )
         entry.state, entry.digest = State.CLAIMED, answer.digest()
+        self.write(AnswerClaimed(answer.elicitation_id, entry.digest))
         return Claim.SEND
 
     def settle(self, elicitation_id: ElicitationId, *, now: float) -> None:
         """The claimed answer reached the Bridge."""
         entry = self._entries.get(elicitation_id)
         if entry and entry.state is State.CLAIMED:
-            entry.state, entry.answered_at = State.ANSWERED, now
+            entry.state, entry.answered_at, entry.doubted = State.ANSWERED, now, None
+            self.write(AnswerSettled(elicitation_id))
 
     def release(self, elicitation_id: ElicitationId) -> None:
         """The claimed answer did not reach the Bridge: the question is open again, and due when it was due before.
@@ -246,6 +329,10 @@ class QuestionBook:
         entry.digest = b""
         if entry.state is State.CLAIMED:
             entry.state = State.OFFERED
+            self.write(QuestionTakenBack(elicitation_id))
+        elif entry.state is State.ANSWERED:
+            self.write(AnswerClaimed(elicitation_id, b""))
+            self.write(AnswerSettled(elicitation_id))
 
     def asked_of(self, asker: str, addressee: str) -> list[Elicitation]:
         """Questions that `asker` put to `addressee` and whose answer the asker has not yet been shown."""
@@ -268,8 +355,10 @@ class QuestionBook:
         entry = self._entries.get(elicitation_id)
         if entry:
             entry.passed_on = True
+            self.write(AnswerPassedOn(elicitation_id))
             if entry.state is not State.ANSWERED:
-                entry.state, entry.answered_at = State.ANSWERED, now
+                entry.state, entry.answered_at, entry.doubted = State.ANSWERED, now, None
+                self.write(AnswerSettled(elicitation_id))
 
     def prune(self, *, now: float, wall: float) -> list[Elicitation]:
         """Forget what is long over; returns the questions that expired without an answer."""
@@ -283,13 +372,16 @@ class QuestionBook:
             for entry in self._entries.values()
             if entry.state is State.ANSWERED and now >= entry.answered_at + KEEP_ANSWERED_S
         ]
-        for elicitation in (*expired, *over):
-            self._drop(elicitation.elicitation_id)
+        for elicitation in expired:
+            self._drop(elicitation.elicitation_id, End.EXPIRED)
+        for elicitation in over:
+            self._drop(elicitation.elicitation_id, End.FORGOTTEN)
         return expired
 
-    def _drop(self, elicitation_id: ElicitationId) -> None:
+    def _drop(self, elicitation_id: ElicitationId, how: End) -> None:
         entry = self._entries.pop(elicitation_id)
         mine = self._by_agent[entry.elicitation.to_agent]
         del mine[elicitation_id]
         if not mine:
             del self._by_agent[entry.elicitation.to_agent]
+        self.write(QuestionEnded(elicitation_id, how))

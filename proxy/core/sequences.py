@@ -11,15 +11,20 @@ Source: BRIDGE.md 2.2 (sequence restarts at 1); ARCHITECTURE.md 2.2 (Sequences).
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.core.journal import NumberingChanged, Write, write_nothing
+
 LogMark = tuple[int, float | None]
 """Sequence and wall-clock time of the first message in the Bridge's log: the fingerprint of one log."""
-
 
 MAX_NUMBER: Final = 2**53 - 1
 """Largest number reckoned with. Source: RFC 8259 section 6 (integers that every JSON reader keeps exact)."""
 
 MAX_HELD: Final = 2**52
 """Largest cursor believed: it leaves as many exact numbers for messages to come. Source: ours."""
+
+AHEAD: Final = 1_000
+"""How far ahead numbers are written down, so that a crash never leaves one in use that is not on record. Source: ours;
+the reservation is renewed when half of it is used up, which gives the journal the time of 500 messages."""
 
 
 @dataclass(slots=True)
@@ -34,6 +39,53 @@ class SequenceMap:
     """Highest cursor that an agent came with."""
     mark: LogMark | None = None
     """The present log's fingerprint, once known."""
+    reserved: int = 0
+    """On record: no agent has seen a number above this one."""
+    ended: int = 0
+    """The last number of the logs that are gone; what lies between it and the offset was never a message."""
+    is_restored: bool = False
+    """An earlier process may have shown numbers that it did not live to write down."""
+    write: Write = write_nothing
+    """Hears of every change that has to outlive us."""
+    on_record: NumberingChanged | None = None
+    """What is known to be durable; no message is shown whose number it does not cover."""
+
+    def restore(self, kept: NumberingChanged) -> None:
+        """Begin with what an earlier process wrote down: every number up to its reservation may be in use."""
+        self.offset, self.ended = kept.offset, kept.ended
+        self.highest, self.reserved = kept.highest, kept.reserved
+        self.is_restored, self.on_record = True, kept
+        self.mark = None if kept.first_sequence is None else (kept.first_sequence, kept.first_created_at)
+
+    def _reserve(self) -> None:
+        used = max(self.highest, self.taken)
+        if used + AHEAD // 2 > self.reserved:
+            self.reserved = min(used + AHEAD, MAX_NUMBER)
+
+    def _write_down(self) -> None:
+        self.write(self.numbering())
+
+    def numbering(self) -> NumberingChanged:
+        """What has to outlive us, as it is now."""
+        first_sequence, first_created_at = self.mark or (None, None)
+        return NumberingChanged(
+            offset=self.offset,
+            ended=self.ended,
+            highest=self.highest,
+            reserved=self.reserved,
+            first_sequence=first_sequence,
+            first_created_at=first_created_at,
+        )
+
+    def is_on_record(self, number: int) -> bool:
+        """Whether a message may be shown under this number: a crash would not give it to another one."""
+        known = self.on_record
+        if known is None or number > known.reserved:
+            return False
+        return (known.offset, known.first_sequence, known.first_created_at) == (
+            self.offset,
+            *(self.mark or (None, None)),
+        )
 
     def to_bridge(self, since: int) -> int:
         """The Bridge's cursor for an agent's cursor; 0 when the agent stopped in a log that is gone."""
@@ -45,7 +97,11 @@ class SequenceMap:
 
     def saw(self, sequence: int) -> None:
         """A message of the present log was read, with the Bridge's number."""
-        self.highest = max(self.highest, min(sequence + self.offset, MAX_NUMBER))
+        number = min(sequence + self.offset, MAX_NUMBER)
+        if number > self.highest:
+            self.highest = number
+            self._reserve()
+            self._write_down()
 
     def held(self, since: int) -> None:
         """An agent came with this cursor: numbers below it are taken, even if we never saw them.
@@ -53,18 +109,25 @@ class SequenceMap:
         A cursor is only an agent's word. It is kept apart from what was read, counts when the log changes and not
         before, and is ignored where no honest agent can be, so that one agent cannot spoil the numbering of all.
         """
-        if since <= MAX_HELD:
-            self.taken = max(self.taken, since)
+        if self.taken < since <= MAX_HELD:
+            self.taken = since
+            if since > self.reserved:
+                self._reserve()
+                self._write_down()
 
     def recognise(self, mark: LogMark) -> bool:
         """Compare the log's first message with the one remembered; True when the log is another one."""
-        if self.mark is None or self.mark == mark:
-            self.mark = mark
-            return False
+        is_other = self.mark is not None and self.mark != mark
+        is_news = self.mark != mark
         self.mark = mark
-        self.offset = max(self.highest, self.taken)
-        return True
+        if is_other:
+            self.ended = max(self.highest, self.taken)
+            self.offset = max(self.ended, self.reserved if self.is_restored else 0)
+        if is_news:
+            self._reserve()
+            self._write_down()
+        return is_other
 
     def unread(self, since: int) -> int:
         """How many numbers of logs that are gone an agent with this cursor had not read."""
-        return max(0, self.offset - since)
+        return max(0, self.ended - since)

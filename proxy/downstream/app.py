@@ -13,6 +13,7 @@ from proxy.core.hop import upstream_target
 from proxy.core.hosts import is_allowed_host, is_allowed_origin
 from proxy.core.outcome import Door
 from proxy.core.routing import Owner, owner_of
+from proxy.downstream.bus_http import BusDoors
 from proxy.downstream.connection import ENDS_WITH_PEER
 from proxy.downstream.elicitation_http import ElicitationDoors
 from proxy.downstream.mcp_http import McpDoor
@@ -46,6 +47,8 @@ class DataParts:
     wait_paths: frozenset[str]
     mcp_path: str
     allowed_hosts: frozenset[str]
+    bus: BusDoors | None = None
+    """Before a Bridge that may have no elicitation."""
 
 
 def build_data_app(parts: DataParts) -> web.Application:
@@ -64,20 +67,25 @@ def build_data_app(parts: DataParts) -> web.Application:
             # To leave is how an MCP client cancels; the relay takes this back while it sends.
             request[ENDS_WITH_PEER] = True
             return await parts.mcp.serve(request)
-        match owner:
-            case Owner.WAIT:
-                return await parts.waits.serve(request)
-            case Owner.STORE:
-                return await parts.elicitations.store(request)
-            case Owner.CREATE:
-                return await parts.elicitations.create(request)
-            case Owner.RESPOND:
-                return await parts.elicitations.respond(request)
-            case Owner.RELAY:
-                return await _relay(parts, request)
+        carried = await parts.bus.serve(request, path) if parts.bus is not None else None
+        return await _answer(parts, request, owner) if carried is None else carried
 
     add_relay_route(app, answer)
     return app
+
+
+async def _answer(parts: DataParts, request: web.Request, owner: Owner) -> web.StreamResponse:
+    match owner:
+        case Owner.WAIT:
+            return await parts.waits.serve(request)
+        case Owner.STORE:
+            return await parts.elicitations.store(request)
+        case Owner.CREATE:
+            return await parts.elicitations.create(request)
+        case Owner.RESPOND:
+            return await parts.elicitations.respond(request)
+        case Owner.RELAY:
+            return await _relay(parts, request)
 
 
 def _path_of(target: str) -> str:

@@ -20,12 +20,12 @@ from proxy.core.answers import (
 from proxy.core.elicitation import AnswerKind, parse_created
 from proxy.core.errors import BridgeFault, InvalidInput, SidecarError
 from proxy.core.ids import ElicitationId
-from proxy.core.outcome import Door, Result
+from proxy.core.outcome import Door, Result, counted_as
 from proxy.core.routing import Route, Way
 from proxy.core.secret import Secret
 from proxy.downstream.body import is_readable, read_body
 from proxy.downstream.relay import Relay
-from proxy.downstream.served import Draft, counted_as, served
+from proxy.downstream.served import Draft, served
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.respond import Answers
@@ -45,7 +45,7 @@ class ElicitationDoors:
     recorder: Recorder
     clock: Clock
 
-    def _may_concern_us(self, request: web.Request) -> bool:
+    def may_concern_us(self, request: web.Request) -> bool:
         """Whether elicitation is in use at all, and the body short enough to be an answer or a question.
 
         A call without credential is the Bridge's to refuse.
@@ -56,7 +56,7 @@ class ElicitationDoors:
     async def store(self, request: web.Request) -> web.StreamResponse:
         """An event to store: an answer to one of our questions, or a message to relay."""
         with served(request, Door.STORE, self.recorder, self.clock) as draft:
-            if not self._may_concern_us(request):
+            if not self.may_concern_us(request):
                 return await self._relay(request, draft)
             body = await read_body(request)
             given = self._read(body, parse_stored_answer) if any(name in body for name in _NAMES) else None
@@ -70,19 +70,22 @@ class ElicitationDoors:
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """The Bridge's own respond call."""
         with served(request, Door.RESPOND, self.recorder, self.clock) as draft:
-            if not self._may_concern_us(request):
+            if not self.may_concern_us(request):
                 return await self._relay(request, draft)
-            body = await read_body(request)
-            given = self._read(body, parse_respond)
-            if given is None or self._is_askers_cancel(given) or not await self._is_ours(request, given):
-                return await self._relay(request, draft, body=body)
-            await self._give(request, draft, given)
-            return _json(draft, responded_reply(given.answer))
+            return await self.respond_with(request, draft, await read_body(request))
+
+    async def respond_with(self, request: web.Request, draft: Draft, body: bytes) -> web.StreamResponse:
+        """The same with a body that was read already."""
+        given = self._read(body, parse_respond)
+        if given is None or self._is_askers_cancel(given) or not await self._is_ours(request, given):
+            return await self._relay(request, draft, body=body)
+        await self._give(request, draft, given)
+        return _json(draft, responded_reply(given.answer))
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """A question being asked: relayed, and handed at once to whoever waits for it here."""
         with served(request, Door.CREATE, self.recorder, self.clock) as draft:
-            if not self._may_concern_us(request):
+            if not self.may_concern_us(request):
                 return await self._relay(request, draft)
             body = await read_body(request)
 

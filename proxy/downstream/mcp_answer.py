@@ -1,6 +1,8 @@
 """Writes the one HTTP response to an MCP call that is answered here: JSON, or a stream that is kept alive until then.
 
-Source: PROTOCOL.md 3.5, 3.7, 4.2 (A1 x B1).
+It becomes a stream where the wait may take long, and as soon as the client has to be asked something in the middle.
+
+Source: PROTOCOL.md 3.5, 3.7, 4.2 (A1 x B1, A2 x B1).
 """
 
 import asyncio
@@ -14,6 +16,7 @@ from proxy.core.errors import SidecarError
 from proxy.downstream.mcp_reply import error_reply, result_reply
 from proxy.flows.pause import Pause
 from proxy.mcp.jsonrpc import RequestId
+from proxy.mcp.mrtr import InvalidState
 from proxy.mcp.revisions import Era, era_of_header
 from proxy.mcp.sse import write_comment, write_event
 from proxy.ports import Clock
@@ -30,31 +33,50 @@ Spawn = Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
 class McpAnswer:
     """One response on its way."""
 
-    __slots__ = ("_clock", "_era", "_id", "_request", "_stream")
+    __slots__ = ("_clock", "_comments", "_era", "_id", "_request", "_spawn", "_stream")
 
-    def __init__(self, request: web.Request, request_id: RequestId, clock: Clock) -> None:
+    def __init__(self, request: web.Request, request_id: RequestId, clock: Clock, spawn: Spawn | None = None) -> None:
         self._request = request
         self._id = request_id
         self._clock = clock
+        self._spawn = spawn
+        """Where the comments on a stream are to run; without it there are none."""
         self._era = era_of_header(request.headers.get(REVISION))
         self._stream: web.StreamResponse | None = None
+        self._comments: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def kept_alive(self, spawn: Spawn) -> AsyncIterator[None]:
-        """Begin a stream, and write a comment to it every 15 seconds for as long as the block lasts."""
+    async def kept_alive(self, *, at_once: bool) -> AsyncIterator[None]:
+        """Once it is a stream, write a comment every 15 seconds for as long as the block lasts."""
+        try:
+            if at_once:
+                await self._begin()
+            yield
+        finally:
+            if self._comments is not None:
+                self._comments.cancel()
+
+    async def put(self, message: bytes) -> bool:
+        """Put one message on the stream, which begins here if it has not yet; False when nobody reads it any more."""
+        try:
+            stream = self._stream or await self._begin()
+            await stream.write(write_event(message))
+        except ConnectionError:
+            return False
+        return True
+
+    async def _begin(self) -> web.StreamResponse:
         headers = {
             **self._session(),
             "Content-Type": "text/event-stream",
             "Cache-Control": "no-cache, no-transform",
             "X-Accel-Buffering": "no",
         }
-        self._stream = web.StreamResponse(headers=headers)
-        await self._stream.prepare(self._request)
-        comments = spawn(self._comment(self._stream), "comments on a stream")
-        try:
-            yield
-        finally:
-            comments.cancel()
+        stream = self._stream = web.StreamResponse(headers=headers)
+        await stream.prepare(self._request)
+        if self._spawn is not None:
+            self._comments = self._spawn(self._comment(stream), "comments on a stream")
+        return stream
 
     def _session(self) -> dict[str, str]:
         """The session of the call, which its server would name, too."""
@@ -80,6 +102,10 @@ class McpAnswer:
         Source: PROTOCOL.md 3.7 (a 4xx or 5xx destroys the session of python clients).
         """
         return await self._write(error_reply(self._id, error, self._era), retry_after_s=error.retry_after_s)
+
+    async def refused(self, error: InvalidState) -> web.StreamResponse:
+        """Refuse a request state, as the envelope era has it."""
+        return web.Response(status=error.status, body=error.as_response(self._id), content_type="application/json")
 
     async def nothing(self) -> web.StreamResponse:
         """End the reply to a call that its client cancelled."""

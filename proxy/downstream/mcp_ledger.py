@@ -3,6 +3,7 @@
 A wait that was passed on is over when a response with its id passes by; until then its id is remembered.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ class Served:
     """One call while it is served."""
 
     draft: Draft
+    method: str
     tool: str
     began: float
 
@@ -35,15 +37,20 @@ class Ledger:
         self._clock = clock
         self._relayed: dict[RequestId, Served] = {}
 
-    def begin(self, draft: Draft, tool: str) -> Served:
+    def begin(self, draft: Draft, tool: str, *, method: str = "tools/call") -> Served:
         """A call is served from now on."""
         draft.opened_at = self._clock.wall()
-        return Served(draft=draft, tool=tool, began=self._clock.now())
+        return Served(draft=draft, method=method, tool=tool, began=self._clock.now())
+
+    def follow(self, task: "asyncio.Task[None]", draft: Draft, tool: str) -> None:
+        """The same, by this task: its end is the end of the call, whatever ends it."""
+        served = self.begin(draft, tool)
+        task.add_done_callback(lambda _: self.end(served))
 
     def end(self, served: Served) -> None:
         """It is over, as its draft says."""
         seconds = self._clock.now() - served.began
-        self._recorder.record(served.draft.outcome(seconds=seconds, method="tools/call", path=served.tool))
+        self._recorder.record(served.draft.outcome(seconds=seconds, method=served.method, path=served.tool))
 
     def passed_on(self, request_id: RequestId, draft: Draft, tool: str) -> None:
         """The server serves this wait."""

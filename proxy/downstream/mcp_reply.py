@@ -22,7 +22,7 @@ META: Final = "io.modelcontextprotocol/"
 
 def result_reply(request_id: RequestId, result: Mapping[str, object], era: Era) -> bytes:
     """The result of a tool as the client's era has it."""
-    shown = {**result, "resultType": "complete"} if era is Era.ENVELOPE else result
+    shown = {"resultType": "complete", **result} if era is Era.ENVELOPE else result
     return result_message(request_id, shown)
 
 

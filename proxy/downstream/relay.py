@@ -2,10 +2,11 @@
 
 Method, target, header fields, bodies, status and reason stay as they are; only fields of one connection
 are dropped and Host names the upstream. Every chunk goes on as it arrives. No time limit but the connect.
+Only where a door says how (`rewrite`) do the messages inside a reply change.
 A failure before the reply's head is an error of ours to answer; after it, the agent's connection breaks.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakSet
@@ -19,6 +20,7 @@ from aiohttp.typedefs import Handler
 from proxy.core.errors import BadBridgeReply, BridgeUnavailable, InvalidInput
 from proxy.core.hop import RawHeaders, is_chunked, is_websocket_upgrade, request_headers, upstream_target, write_head
 from proxy.downstream.connection import ENDS_WITH_PEER
+from proxy.downstream.relay_edit import ReplyEdit, Rewrite, plainly, protocol_of
 from proxy.downstream.relay_reply import RelayReply
 from proxy.downstream.relay_upstream import RelayRequest, Upload, breaking_with
 from proxy.downstream.relay_ws import tunnel
@@ -31,6 +33,9 @@ OnReply = Callable[[int, bytes], None]
 
 OnHead = Callable[[int, RawHeaders], None]
 """Told status and header fields of a reply before anything of it is passed on."""
+
+Declines = Callable[[int], Awaitable[bool]]
+"""Says by the status of a reply whether it shall not be passed on, because the call is served in another way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,10 @@ class RelayOutcome:
 
 RELAY_OUTCOME: Final = web.RequestKey("relay_outcome", RelayOutcome)
 """Where `Relay.relay` leaves its outcome on the request, also when it raises."""
+
+
+class Declined(Exception):  # no error: it tells the door that asked for it to go another way
+    """The reply was not wanted; nothing was sent to the agent."""
 
 
 class _Lost(aiohttp.ClientError):
@@ -70,7 +79,13 @@ class _Call:
     def count_down(self, size_bytes: int) -> None:
         self.bytes_down += size_bytes
 
-    def collect(self, chunk: bytes) -> None:
+    async def put(self, down: RelayReply, chunk: bytes) -> None:
+        if chunk:
+            await down.write(chunk)
+            self.bytes_down += len(chunk)
+            self._collect(chunk)
+
+    def _collect(self, chunk: bytes) -> None:
         if self.collected is None:
             return
         if len(self.collected) + len(chunk) > MAX_COLLECTED_BYTES:
@@ -101,20 +116,24 @@ class Relay:
         body: bytes | None = None,
         on_head: OnHead | None = None,
         on_reply: OnReply | None = None,
+        rewrite: Rewrite | None = None,
+        declines: Declines | None = None,
     ) -> web.StreamResponse:
         """Relay one request and stream its reply.
 
         `body` is the whole request body when a door has read it already. `on_reply` is called after a
-        reply that reached its end and whose body is at most `MAX_COLLECTED_BYTES`.
+        reply that reached its end and whose body is at most `MAX_COLLECTED_BYTES`. With `rewrite` the
+        reply is asked for uncompressed, and its messages change on their way.
 
         Raises:
+            Declined: `declines` said so.
             BridgeUnavailable: no reply came; nothing was sent to the agent.
             BadBridgeReply: what came is no HTTP reply; nothing was sent to the agent.
             InvalidInput: the agent's request body is broken.
         """
         call = _Call(collect=on_reply is not None)
         request[ENDS_WITH_PEER] = False  # until it went up
-        upload = self._upload(request, body)
+        upload = self._upload(request, body, plain=rewrite is not None)
         try:
             reply = await self._open(upload)
             call.status = reply.status
@@ -122,7 +141,10 @@ class Relay:
             if on_head is not None:
                 on_head(reply.status, reply.raw_headers)
             try:
-                down = await self._pass_down(upload, reply, call)
+                if declines is not None and await declines(reply.status):
+                    raise Declined
+                edit = None if rewrite is None else ReplyEdit(reply, rewrite)
+                down = await self._pass_down(upload, reply, call, edit)
             finally:
                 reply.close()
         finally:
@@ -136,9 +158,9 @@ class Relay:
             on_reply(call.status, bytes(call.collected))
         return down
 
-    def _upload(self, request: web.Request, body: bytes | None) -> Upload:
+    def _upload(self, request: web.Request, body: bytes | None, *, plain: bool) -> Upload:
         target = upstream_target(request.raw_path.encode("utf-8", "surrogateescape"), prefix=self._prefix)
-        raw = request.raw_headers
+        raw = plainly(request.raw_headers) if plain else request.raw_headers
         headers = request_headers(raw, host=self._host, body_bytes=None if body is None else len(body))
         head = write_head(request.method.encode("ascii") + b" " + target + b" HTTP/1.1", headers)
         return Upload(request, head, chunked=is_chunked(raw), whole=body, known=self._known)
@@ -190,7 +212,9 @@ class Relay:
             middlewares=(attach,),
         )
 
-    async def _pass_down(self, upload: Upload, reply: aiohttp.ClientResponse, call: _Call) -> RelayReply:
+    async def _pass_down(
+        self, upload: Upload, reply: aiohttp.ClientResponse, call: _Call, edit: ReplyEdit | None
+    ) -> RelayReply:
         request = upload.request
         if reply.status == 101:
             if not is_websocket_upgrade(request.raw_headers):
@@ -198,13 +222,15 @@ class Relay:
             down = await tunnel(request, reply, count_up=call.count_up, count_down=call.count_down)
             call.complete = True
             return down
-        down = RelayReply(reply)
+        first = b"" if edit is None else await edit.begin()
+        down = RelayReply(reply, headers=None if edit is None else edit.headers)
         if not upload.may_continue:
             # The agent still holds its body back; whether it sends it now cannot be known.
             down.force_close()
         try:
             await down.prepare(request)
-            await self._stream(reply, down, call)
+            await call.put(down, first)
+            await self._stream(reply, down, call, edit)
             if call.complete:
                 await down.write_eof()
             else:
@@ -216,14 +242,14 @@ class Relay:
         return down
 
     @staticmethod
-    async def _stream(reply: aiohttp.ClientResponse, down: RelayReply, call: _Call) -> None:
+    async def _stream(reply: aiohttp.ClientResponse, down: RelayReply, call: _Call, edit: ReplyEdit | None) -> None:
         """Pass the body on, chunk by chunk; `call.complete` says whether its end was reached."""
-        protocol = None if reply.connection is None else reply.connection.protocol
+        protocol = protocol_of(reply) if edit is None else edit.protocol
         with breaking_with(protocol, reply.content):
             while chunk := await _read(reply.content):
-                await down.write(chunk)
-                call.bytes_down += len(chunk)
-                call.collect(chunk)
+                await call.put(down, chunk if edit is None else edit.feed(chunk))
+        if edit is not None:
+            await call.put(down, edit.rest())
         # A body that ends by close ends cleanly for the parser even when the connection was reset.
         reset = protocol is not None and isinstance(protocol.exception(), aiohttp.ClientOSError)
         call.complete = chunk is not None and not reset

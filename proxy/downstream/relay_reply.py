@@ -22,11 +22,14 @@ class RelayReply(web.StreamResponse):
     """One reply of the upstream on its way to the agent.
 
     `upgrade` marks the reply that grants WebSocket: its connection fields stay and no framing is used.
+    `headers` stand in for the upstream's own where the body is not what it sent.
     """
 
-    def __init__(self, reply: aiohttp.ClientResponse, *, upgrade: bool = False) -> None:
+    def __init__(
+        self, reply: aiohttp.ClientResponse, *, upgrade: bool = False, headers: RawHeaders | None = None
+    ) -> None:
         super().__init__(status=reply.status, reason=reply.reason)
-        self._raw: RawHeaders = reply.raw_headers
+        self._raw: RawHeaders = reply.raw_headers if headers is None else headers
         self._upgrade = upgrade
         self._ends_by_close = False
 

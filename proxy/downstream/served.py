@@ -9,15 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.core.agent_kind import agent_kind
-from proxy.core.errors import (
-    AnswerConflict,
-    AnswerForbidden,
-    AnswerUndelivered,
-    ElicitationExpired,
-    Fault,
-    OurFault,
-    SidecarError,
-)
+from proxy.core.errors import Fault, OurFault, SidecarError
 from proxy.core.outcome import Door, ElicitationOutcome, Outcome, Result
 from proxy.core.routing import Decision, Reason, Route
 from proxy.downstream.relay import RELAY_OUTCOME
@@ -119,18 +111,3 @@ def _outcome(request: web.Request, draft: Draft, *, seconds: float) -> Outcome:
         bytes_up=relayed.bytes_up if relayed else 0,
         bytes_down=relayed.bytes_down if relayed else 0,
     )
-
-
-def counted_as(error: SidecarError) -> ElicitationOutcome:
-    """As what an answer that was not taken counts."""
-    match error:
-        case AnswerForbidden():
-            return ElicitationOutcome.FORBIDDEN
-        case AnswerConflict():
-            return ElicitationOutcome.CONFLICT
-        case ElicitationExpired():
-            return ElicitationOutcome.EXPIRED
-        case AnswerUndelivered():
-            return ElicitationOutcome.UNDELIVERED
-        case _:
-            return ElicitationOutcome.INVALID

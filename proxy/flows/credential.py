@@ -57,6 +57,11 @@ class BridgeCredential:
         self._renewed_at = float("-inf")
         self._disturbed = False
 
+    @property
+    def is_agents_own(self) -> bool:
+        """Whether the token was made out to this agent; the Bridge lets everybody read in another's name."""
+        return self._is_agents_own
+
     def stands_for(self, fingerprint: bytes) -> bool:
         """Whether this is the token with this fingerprint, or what took its place."""
         return self._fingerprint == fingerprint

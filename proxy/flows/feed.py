@@ -7,7 +7,7 @@ working on an abandoned one; when the last agent hangs up, both end.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,8 @@ from proxy.core.bookkeeping import asks
 from proxy.core.errors import BridgeFault, BridgeRefused
 from proxy.core.exchange import BridgeSaid, Event, Stirred, WayFailed
 from proxy.core.ids import AgentId
-from proxy.core.legacy import Message, renumbered
+from proxy.core.journal import MessageKept
+from proxy.core.legacy import Message, parse_message, renumbered
 from proxy.core.secret import Secret
 from proxy.flows.budget import Budget
 from proxy.flows.credential import TOKEN_REFUSED, BridgeCredential
@@ -33,13 +34,22 @@ SURE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """One message under the agent's number; `body` is its JSON under that number."""
+
+    number: int
+    body: bytes
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
     """What one long poll brought: every message after `since` up to the last one here, in the agent's numbers."""
 
     since: int
     offset: int
     """Of the numbering that `since` belongs to."""
-    messages: tuple[Message, ...]
+    messages: tuple[_Read, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,8 @@ class Feed:
         self._polled_from = 0
         self._kept: _Batch | None = None
         self._barren = _Barren(0, 0)
-        self._offset = parts.sequences.offset
+        self._told = 0
+        """The end of the logs whose loss was reported last, where the agent's own inbox does not know."""
         self._has_news = False
         """Something was stored while the long poll ran on for nobody."""
         self._unsure = True
@@ -84,7 +95,7 @@ class Feed:
         """A wait begins."""
         self.waiters.add(waiter)
         if self.access.is_known():
-            self._parts.sequences.held(waiter.ask.since)
+            self._note_cursor(waiter)
         self._budget.stir()
         self._unsure = self._unsure or self._parts.clock.now() - self._contact_at > SURE_S
         if waiter.on_elicitation and self._barren.since <= waiter.scan < self._barren.upto:
@@ -92,6 +103,8 @@ class Feed:
         kept, self._kept = self._kept, None
         if kept is not None and not self._unsure and kept.offset == self._parts.sequences.offset:
             self._hand_out(kept)
+        if not self._unsure and self.access.is_trusted():
+            self._leave_gone_logs([waiter])
         self._start("messages", self._carry_messages)
         if waiter.on_elicitation:
             self._start("questions", self._questions.run)
@@ -181,6 +194,8 @@ class Feed:
                 continue
             retry_s = FIRST_RETRY_S
             self._met()
+            if batch.messages:
+                await self._put_on_record(batch.messages[-1].number)
             if batch.messages and await self._has_caught_up(batch):
                 self._learn_names(batch)
                 self._deliver(batch)
@@ -201,11 +216,11 @@ class Feed:
         async with asyncio.timeout(None) as scope:
             self._scope = scope
             try:
-                if self._unsure:
+                if self._unsure or not self.access.is_trusted():
                     await self._recognise_log()
                     if self._unsure:
-                        return _Batch(since=self._polled_from, offset=self._offset, messages=())
-                self._report_loss()
+                        return _Batch(since=self._polled_from, offset=parts.sequences.offset, messages=())
+                self._leave_gone_logs(self.waiters)
                 since = min((waiter.scan for waiter in self.waiters), default=self._polled_from)
                 self._polled_from, offset = since, parts.sequences.offset
                 self._has_news = False
@@ -218,7 +233,28 @@ class Feed:
                     self._scope = None
         # Where another feed has found the log to be a new one meanwhile, these were asked for by an old number.
         is_current = offset == parts.sequences.offset
-        return _Batch(since=since, offset=offset, messages=tuple(found) if is_current else ())
+        return _Batch(since=since, offset=offset, messages=self._note(found, since) if is_current else ())
+
+    def _note(self, found: Iterable[Message], since: int) -> tuple[_Read, ...]:
+        """Number what was read, and keep a copy until the agent shows that it has it."""
+        sequences = self._parts.sequences
+        read: list[_Read] = []
+        for message in found:
+            sequences.saw(message.sequence)
+            number = sequences.to_agent(message.sequence)
+            read.append(_Read(number=number, body=renumbered(message, number), message=message))
+        if read and self.access.is_agents_own:
+            copies = [MessageKept(self.agent_id, each.number, each.body, each.message.created_at) for each in read]
+            self._parts.inbox.keep(self.agent_id, since, copies)
+        return tuple(read)
+
+    async def _put_on_record(self, number: int) -> None:
+        """Let nothing be shown under a number that a crash of ours would give to another message."""
+        sequences = self._parts.sequences
+        if not sequences.is_on_record(number):
+            numbering = sequences.numbering()
+            if await self._parts.synced():
+                sequences.on_record = numbering
 
     async def _recognise_log(self) -> None:
         """Compare the log's first message with the one known, as a restarted Bridge may number from 1 again.
@@ -233,16 +269,33 @@ class Feed:
             self._parts.sequences.recognise((first[0].sequence, first[0].created_at))
         self._unsure = not first
 
-    def _report_loss(self) -> None:
-        """Say what the waits of this agent can no longer read, once after each change of the log."""
+    def _leave_gone_logs(self, waiters: Iterable[Waiter]) -> None:
+        """Take waits that stand in a log that is gone to its end, with what was read of it, and report the rest once.
+
+        An agent that begins at 0 asks for what there is, and gets all of it.
+        """
+        ended, inbox, lost = self._parts.sequences.ended, self._parts.inbox, 0
+        is_own = self.access.is_agents_own
+        for waiter in waiters:
+            since = waiter.scan
+            if since >= ended:
+                continue
+            copies = inbox.after(self.agent_id, since, ended) if is_own else ()
+            if since:
+                lost = max(lost, inbox.lost(self.agent_id, since, ended) if is_own else ended - since)
+            parcels = [(copy.number, copy.body, self._parts.judge(parse_message(copy.body))) for copy in copies]
+            self._give(waiter, *self._parcels(parcels), upto=ended)
+        is_news = inbox.tell_once(self.agent_id, ended) if lost and is_own else self._told != ended
+        if lost and is_news:
+            self._told = ended
+            self._parts.recorder.lost_messages(self.agent_id, lost)
+
+    def _note_cursor(self, waiter: Waiter) -> None:
+        """A cursor that came with an accepted token: the agent has what it covers, where it was read here."""
         sequences = self._parts.sequences
-        if self._offset == sequences.offset:
-            return
-        self._offset = sequences.offset
-        # An agent that begins at 0 asks for what there is, and gets all of it.
-        unread = max((sequences.unread(waiter.scan) for waiter in self.waiters if waiter.scan), default=0)
-        if unread:
-            self._parts.recorder.lost_messages(self.agent_id, unread)
+        sequences.held(waiter.ask.since)
+        if self.access.is_agents_own and waiter.ask.since <= sequences.highest:
+            self._parts.inbox.shown(self.agent_id, waiter.ask.since)
 
     async def _pause_messages(self, seconds: float) -> None:
         if seconds:
@@ -254,7 +307,7 @@ class Feed:
         self._contact_at = self._parts.clock.now()
         self.access.accepted()
         for waiter in self.waiters:
-            self._parts.sequences.held(waiter.ask.since)
+            self._note_cursor(waiter)
         if not was_trusted:
             self._post_all(Stirred())
 
@@ -272,12 +325,12 @@ class Feed:
         return failed is None
 
     def _asks(self, batch: _Batch) -> bool:
-        return any(asks(message, self.agent_id) for message in batch.messages)
+        return any(asks(read.message, self.agent_id) for read in batch.messages)
 
     def _learn_names(self, batch: _Batch) -> None:
         # Nobody on the legacy way reads a name; a batch that nobody waits for may be read on either way.
         if not self.waiters or any(waiter.on_elicitation for waiter in self.waiters):
-            self._parts.names.learn(self.agent_id, batch.messages)
+            self._parts.names.learn(self.agent_id, [(read.number, read.message) for read in batch.messages])
 
     def _deliver(self, batch: _Batch) -> None:
         self._budget.stir()
@@ -288,23 +341,28 @@ class Feed:
 
     def _hand_out(self, batch: _Batch) -> None:
         """Give a batch to all waits that stand in it; one that joined with a lower cursor must not skip to its end."""
-        sequences = self._parts.sequences
-        raw: list[Parcel] = []
-        translated: list[Parcel] = []
-        for message in batch.messages:
-            sequences.saw(message.sequence)
-            number = sequences.to_agent(message.sequence)
-            body = renumbered(message, number)
-            raw.append(Parcel(sequence=number, body=body, created_at=message.created_at))
-            told = self._parts.names.translate(self.agent_id, message, body, sequence=number)
-            if told is not None:
-                translated.append(Parcel(sequence=number, body=told, created_at=message.created_at))
-        upto = sequences.to_agent(batch.messages[-1].sequence)
+        raw, translated = self._parcels((read.number, read.body, read.message) for read in batch.messages)
+        upto = batch.messages[-1].number
         if not translated:
             self._note_barren(batch.since, upto)
         for waiter in self.waiters:
             if waiter.scan >= batch.since:
-                waiter.take(translated if waiter.on_elicitation else raw, upto)
+                self._give(waiter, raw, translated, upto=upto)
+
+    def _parcels(self, read: Iterable[tuple[int, bytes, Message]]) -> tuple[list[Parcel], list[Parcel]]:
+        """Messages as the legacy way shows them, and as the elicitation way does."""
+        raw: list[Parcel] = []
+        translated: list[Parcel] = []
+        for number, body, message in read:
+            raw.append(Parcel(sequence=number, body=body, created_at=message.created_at))
+            told = self._parts.names.translate(self.agent_id, message, body, sequence=number)
+            if told is not None:
+                translated.append(Parcel(sequence=number, body=told, created_at=message.created_at))
+        return raw, translated
+
+    @staticmethod
+    def _give(waiter: Waiter, raw: list[Parcel], translated: list[Parcel], *, upto: int) -> None:
+        waiter.take(translated if waiter.on_elicitation else raw, upto)
 
     def _note_barren(self, since: int, upto: int) -> None:
         known = self._barren

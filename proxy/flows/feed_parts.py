@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.core.breaker import Breaker
+from proxy.core.inbox import Inbox
+from proxy.core.legacy import Message
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
 from proxy.core.sequences import SequenceMap
@@ -12,6 +14,15 @@ from proxy.flows.agent_sessions import AgentSessions
 from proxy.flows.errands import Errands
 from proxy.flows.naming import AnswerNames
 from proxy.ports import Bridge, Clock, Recorder
+
+
+def as_it_is(message: Message) -> Message:
+    """The judgement of a Bridge whose messages are never part of an elicitation."""
+    return message
+
+
+async def _without_journal() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +44,8 @@ class FeedParts:
     new_pace: Callable[[], Pace]
     hold_s: float
     """How long one long poll is held at the Bridge, in seconds."""
+    inbox: Inbox = field(default_factory=Inbox)
+    judge: Callable[[Message], Message] = as_it_is
+    """Mark a message that was read before, as the Bridge port marks those of a wait."""
+    synced: Callable[[], Coroutine[object, object, bool]] = _without_journal
+    """Wait until what was written is durable; False where the state is in memory only, which is said elsewhere."""

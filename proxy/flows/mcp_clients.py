@@ -29,6 +29,8 @@ class McpClient:
     revision: Revision | None = None
     modes: frozenset[Mode] = frozenset()
     client_name: str = ""
+    is_sure: bool = True
+    """Nothing has happened that looks like the end of the session."""
     _agents: dict[AgentId, None] = field(default_factory=dict)
 
     @property
@@ -62,6 +64,12 @@ class McpClients:
         self._clients[session_id] = client
         while len(self._clients) > MAX_CLIENTS:
             del self._clients[next(iter(self._clients))]
+
+    def doubted(self, session_id: str) -> None:
+        """Something looks like the end of the session: whether it lives is to be asked before it is believed again."""
+        client = self._clients.get(session_id)
+        if client is not None:
+            client.is_sure = False
 
     def closed(self, session_id: str) -> None:
         """The session has ended."""

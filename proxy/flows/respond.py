@@ -20,6 +20,7 @@ from proxy.core.errors import (
     AnswerUndelivered,
     BridgeFault,
     BridgeRefused,
+    BridgeUnavailable,
     ElicitationExpired,
     ElicitationUnknown,
     OurFault,
@@ -50,12 +51,6 @@ _OUTCOME: Final = {
     AnswerKind.CANCEL: ElicitationOutcome.CANCELLED,
 }
 
-MAX_DOUBTFUL: Final = 10_000
-"""Most answers of unknown outcome that are remembered. Source: ours."""
-
-_SEVERAL: Final = b""
-"""Stands for different answers to one question, each of which may have arrived: none of them can be vouched for."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerTaken:
@@ -75,12 +70,11 @@ class _Ended:
 class Answers:
     """Takes answers of this sidecar's agents."""
 
-    __slots__ = ("_doubtful", "_feeds", "_in_flight")
+    __slots__ = ("_feeds", "_in_flight")
 
     def __init__(self, feeds: Feeds) -> None:
         self._feeds = feeds
         self._in_flight: dict[ElicitationId, asyncio.Task[None]] = {}
-        self._doubtful: dict[ElicitationId, bytes] = {}
 
     def knows(self, elicitation_id: ElicitationId) -> bool:
         """Whether the question is in the book."""
@@ -136,6 +130,8 @@ class Answers:
         landed = False
         try:
             _check(given, question)
+            # From here on a crash leaves on record which answer may have arrived.
+            await parts.synced()
             await self._send(given, credential)
             landed = True
         except SidecarError as error:
@@ -146,7 +142,6 @@ class Answers:
         finally:
             if landed:
                 parts.book.settle(question_id, now=parts.clock.now())
-                self._doubtful.pop(question_id, None)
             else:
                 parts.book.release(question_id)
             del self._in_flight[question_id]
@@ -156,6 +151,10 @@ class Answers:
     async def _send(self, given: GivenAnswer, credential: Secret) -> None:
         """One answer upstream; a second try only after the Bridge said that the question is still open."""
         secret = self._secret_for(given.agent_id, credential)
+        if self._feeds.parts.book.doubted(given.answer.elicitation_id) is not None and await self._stands(
+            given, secret, BridgeUnavailable("whether an earlier answer has arrived is not known")
+        ):
+            return
         if await self._failed(given, secret) is None:
             return
         fault = await self._failed(given, secret)
@@ -176,6 +175,9 @@ class Answers:
             if refusal.bridge_status < 500:
                 raise _undelivered(given, refusal) from refusal
             return refusal
+        except asyncio.CancelledError:
+            self._doubt(given.answer)
+            raise
         except BridgeFault as fault:
             self._doubt(given.answer)
             return None if await self._stands(given, secret, fault) else fault
@@ -183,12 +185,7 @@ class Answers:
 
     def _doubt(self, answer: Answer) -> None:
         """The answer may have reached the Bridge, now or any moment."""
-        digest = answer.digest()
-        known = self._doubtful.setdefault(answer.elicitation_id, digest)
-        if known != digest:
-            self._doubtful[answer.elicitation_id] = _SEVERAL
-        while len(self._doubtful) > MAX_DOUBTFUL:
-            del self._doubtful[next(iter(self._doubtful))]
+        self._feeds.parts.book.doubt(answer.elicitation_id, answer.digest())
 
     async def _stands(self, given: GivenAnswer, secret: Secret, fault: BridgeFault) -> bool:
         """Whether the question is over by this very answer; False when it is still open.
@@ -200,7 +197,7 @@ class Answers:
         status = await self._status_after(given, secret, fault)
         if status is BridgeStatus.PENDING:
             return False
-        is_suspect = self._doubtful.get(given.answer.elicitation_id) == given.answer.digest()
+        is_suspect = self._feeds.parts.book.doubted(given.answer.elicitation_id) == given.answer.digest()
         if is_suspect and status in _TAKEN[given.answer.kind]:
             return True
         raise _over_otherwise(given, status, fault) from fault

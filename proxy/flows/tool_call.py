@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import orjson
 
 from proxy.core.answers import GivenAnswer, responded_reply, stored_reply
-from proxy.core.elicitation import AnswerKind
+from proxy.core.elicitation import AnswerKind, Elicitation
 from proxy.core.errors import BridgeFault, BridgeRefused, TokenRefused
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import WaitAsk
 from proxy.core.outcome import ElicitationOutcome
-from proxy.core.routing import Decision, Route, Way
+from proxy.core.routing import Decision, Membership, Route, Way
 from proxy.core.secret import Secret
 from proxy.flows.agent_sessions import AgentSessions
 from proxy.flows.credential import TOKEN_REFUSED
@@ -36,6 +36,11 @@ class Access:
     secret: Secret
     is_own: bool
     """It is a session of the sidecar's own, which may be opened anew."""
+
+    @property
+    def authorization(self) -> str:
+        """What the caller itself came with; empty where that was nothing."""
+        return "" if self.is_own else self.secret.reveal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,32 @@ class ToolCalls:
 
     def take_back(self, served: WaitServed) -> None:
         """The reply with these questions never reached its agent."""
-        self._feeds.take_back(served.found.elicitation_ids)
+        self.take_back_ids(served.found.elicitation_ids)
+
+    def take_back_ids(self, elicitation_ids: Sequence[ElicitationId]) -> None:
+        """The same for single questions."""
+        self._feeds.take_back(elicitation_ids)
+
+    # Questions
+
+    def member(self, agent_id: AgentId) -> Membership:
+        """What is known of an agent, by which the operator may have named it."""
+        return self._board.member(agent_id)
+
+    def question(self, elicitation_id: ElicitationId) -> Elicitation | None:
+        """A question of the elicitation way, if it is known here."""
+        return self._feeds.parts.book.get(elicitation_id)
+
+    async def find(self, elicitation_id: ElicitationId, agent_id: AgentId, access: Access) -> Elicitation | None:
+        """The same, and the Bridge is asked for what is not known here, as after a restart.
+
+        Raises:
+            BridgeFault: the Bridge could not tell.
+        """
+        if self.question(elicitation_id) is None:
+            for elicitation in await self._feeds.parts.bridge.pending(agent_id, access.secret):
+                self._feeds.question_created(elicitation)
+        return self.question(elicitation_id)
 
     # Answers
 

@@ -18,8 +18,8 @@ from proxy.core.errors import InvalidInput
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import WaitAsk
 from proxy.mcp.ask import modes_declared
-from proxy.mcp.correlation import read_cancelled
-from proxy.mcp.jsonrpc import Message, Notification, Request, RequestId
+from proxy.mcp.correlation import is_own_id, read_cancelled
+from proxy.mcp.jsonrpc import Message, Notification, Request, RequestId, Response
 from proxy.mcp.revisions import Mode
 from proxy.mcp.tools import (
     ToolCall,
@@ -36,6 +36,7 @@ LOOKED_AT: Final = (
     b'"initialize"',
     b'"notifications/cancelled"',
     b'"notifications\\/cancelled"',
+    b'"esc-',
 )
 """A body without any of these is nothing of ours; some writers escape the slash.
 
@@ -103,7 +104,14 @@ class Cancel:
     request_id: RequestId
 
 
-Inbound = WaitCall | AnswerCall | UnreadableAnswer | Opening | Cancel
+@dataclass(frozen=True, slots=True)
+class ToQuestion:
+    """A response to a request that only a sidecar can have sent; whether it was this one is for others to say."""
+
+    response: Response
+
+
+Inbound = ToQuestion | WaitCall | AnswerCall | UnreadableAnswer | Opening | Cancel
 
 AnswersAs = Callable[[ElicitationId], AgentId | None]
 """Which agent of this client answers this elicitation, as the respond tool does not say."""
@@ -125,17 +133,30 @@ def classify(message: Message, names: ToolNames, *, default_timeout_s: int, answ
             call = read_tool_call(params)
             if call is None:
                 return None
-            if call.name in names.wait:
-                ask = parse_wait_arguments(call.arguments, default_timeout_s=default_timeout_s)
-                return None if ask is None else WaitCall(id=request_id, call=call, ask=ask)
-            return _answer(request_id, call, names, answers_as)
+            return _called(request_id, call, names, default_timeout_s=default_timeout_s, answers_as=answers_as)
         case Request(id=request_id, method="initialize", params=params):
             return _opening(request_id, params)
         case Notification(method="notifications/cancelled", params=params):
-            cancelled = read_cancelled(params)
-            return None if cancelled is None else Cancel(cancelled)
+            return _cancel(params)
+        case Response(id=request_id) if is_own_id(request_id):
+            return ToQuestion(message)
         case _:
             return None
+
+
+def _called(
+    request_id: RequestId, call: ToolCall, names: ToolNames, *, default_timeout_s: int, answers_as: AnswersAs
+) -> Inbound | None:
+    if call.name in names.wait:
+        ask = parse_wait_arguments(call.arguments, default_timeout_s=default_timeout_s)
+        return None if ask is None else WaitCall(id=request_id, call=call, ask=ask)
+    # Of our tools only a wait is ever suspended by us.
+    return None if call.retry else _answer(request_id, call, names, answers_as)
+
+
+def _cancel(params: bytes | None) -> Cancel | None:
+    cancelled = read_cancelled(params)
+    return None if cancelled is None else Cancel(cancelled)
 
 
 def _answer(

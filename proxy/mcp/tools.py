@@ -16,16 +16,32 @@ from proxy.core.answers import GivenAnswer, parse_respond, parse_stored_answer
 from proxy.core.errors import InvalidInput
 from proxy.core.ids import MAX_SEQUENCE, AgentId, ElicitationId, Sequence, parse_agent_id, parse_elicitation_id
 from proxy.core.legacy import WaitAsk
+from proxy.mcp.ask import modes_declared
 from proxy.mcp.jsonrpc import members, read_value
+from proxy.mcp.mrtr import is_ours
+from proxy.mcp.revisions import Mode
 
 ProgressToken = str | int
 """Source: MCP, basic/utilities/progress."""
 
-_NOT_OURS: Final = frozenset({"requestState", "inputResponses", "task"})
-"""Members of a call that goes on with what the server began, or is to run as a task of the server.
+META: Final = "io.modelcontextprotocol/"
+"""Begin of the protocol's own keys in `_meta`. Source: PROTOCOL.md 2.2."""
+
+_STATE, _RESPONSES, _TASK = "requestState", "inputResponses", "task"
+"""Members of a call that goes on with what was begun, or is to run as a task of the server.
 
 Source: PROTOCOL.md 2.5; MCP 2025-11-25, tasks.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """A call that comes again with the answers to what a result of ours asked for."""
+
+    state: str
+    """Looks like one of ours; whether it is, only its seal can tell."""
+    responses: bytes
+    """A JSON object as it came; empty where there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +51,11 @@ class ToolCall:
     name: str
     arguments: bytes
     progress_token: ProgressToken | None = None
+    modes: frozenset[Mode] = frozenset()
+    """How the client can be asked; only a call of the envelope era says it."""
+    client_name: str = ""
+    """The client's own word, as well only in the envelope era."""
+    retry: Retry | None = None
 
 
 def read_tool_call(params: bytes | None) -> ToolCall | None:
@@ -42,12 +63,32 @@ def read_tool_call(params: bytes | None) -> ToolCall | None:
     try:
         found = members(params or b"")
         name = read_value(found.get("name", b"null"))
-        token = read_value(members(found.get("_meta", b"{}")).get("progressToken", b"null"))
+        meta = members(found.get("_meta", b"{}"))
+        token = read_value(meta.get("progressToken", b"null"))
+        capabilities = _read_object(meta, f"{META}clientCapabilities")
+        client = _read_object(meta, f"{META}clientInfo")
+        state = read_value(found.get(_STATE, b"null"))
     except InvalidInput:
         return None
-    if not isinstance(name, str) or not _NOT_OURS.isdisjoint(found):
+    retry = Retry(state=state, responses=found.get(_RESPONSES, b"")) if isinstance(state, str) else None
+    goes_on = _STATE in found or _RESPONSES in found
+    is_servers = _TASK in found or (goes_on and not is_ours(state))
+    if not isinstance(name, str) or is_servers:
         return None
-    return ToolCall(name=name, arguments=found.get("arguments", b"{}"), progress_token=_progress_token(token))
+    client_name = client.get("name")
+    return ToolCall(
+        name=name,
+        arguments=found.get("arguments", b"{}"),
+        progress_token=_progress_token(token),
+        modes=modes_declared(capabilities.get("elicitation")),
+        client_name=client_name if isinstance(client_name, str) else "",
+        retry=retry,
+    )
+
+
+def _read_object(meta: Mapping[str, bytes], key: str) -> Mapping[str, object]:
+    value = read_value(meta.get(key, b"null"))
+    return value if isinstance(value, dict) else {}
 
 
 def _progress_token(value: object) -> ProgressToken | None:

@@ -34,6 +34,9 @@ _DELIVERY_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 _RELAY_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0)
 
 
+_WRITE_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
 class Kind(StrEnum):
     """What a metric does over time."""
 
@@ -126,6 +129,14 @@ CATALOGUE: Final = (
     _gauge("breaker_state", "1 for the state the breaker of the elicitation way is in.", state=tuple(BreakerState)),
     _counter("empty_wakes_saved_total", "Empty Bridge replies for which an agent was not woken."),
     _counter("messages_lost_total", "Messages that a restarted Bridge can no longer deliver."),
+    _counter("journal_writes_total", "Changes that became durable in the journal."),
+    _seconds("journal_write_seconds", "Duration of one commit of the journal, with the wait for the disk.", _WRITE_S),
+    _gauge("journal_waiting", "Changes that wait to become durable."),
+    _gauge("journal_trouble", "1 while the state store does not take what is written: the state is in memory only."),
+    _counter("journal_troubles_total", "How often the state store has begun to refuse what is written."),
+    _gauge("state_set_aside", "1 when the state was found damaged at the start and a fresh one was begun."),
+    _gauge("inbox_bytes", "Copies of messages on their way to agents.", unit="bytes"),
+    _gauge("inbox_dropped", "Copies that went, since the start, because as many are kept as may be."),
     _counter(
         "errors_total",
         "Calls that ended in an error, by its code and whose mistake it was.",

@@ -19,7 +19,10 @@ from proxy.observe.tally import CohortTally, latencies
 from proxy.ports import Clock
 
 WAIT_DOORS: Final = frozenset({Door.WAIT})
-"""Doors whose calls are waits."""
+"""Doors all of whose calls are waits."""
+
+MCP_DOORS: Final = frozenset({Door.MCP, Door.MCP_STDIO})
+"""Doors some of whose calls are waits: those that a route was decided for."""
 
 _LOG: Final = logger("proxy.observe.recorder")
 
@@ -30,6 +33,10 @@ _KINDS: Final = frozenset(AgentKind)
 
 _SUSPICIOUS: Final = frozenset({ElicitationOutcome.CONFLICT, ElicitationOutcome.FORBIDDEN, ElicitationOutcome.INVALID})
 _WORRYING: Final = _SUSPICIOUS | {ElicitationOutcome.UNDELIVERED}
+
+
+def _is_wait(outcome: Outcome) -> bool:
+    return outcome.door in WAIT_DOORS or (outcome.door in MCP_DOORS and outcome.route is not None)
 
 
 def _within(value: str, known: frozenset[str]) -> str:
@@ -69,7 +76,7 @@ class OutcomeRecorder:
         """Take note of one served call."""
         self._metrics.count("calls_total", outcome.door, outcome.result)
         self.agents.note(outcome)
-        if outcome.door in WAIT_DOORS:
+        if _is_wait(outcome):
             self._count_wait(outcome)
         elif outcome.door is Door.RELAY:
             self._metrics.observe("relay_seconds", outcome.seconds)

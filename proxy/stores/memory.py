@@ -1,11 +1,15 @@
 """State of this process alone: what `state.url = "memory:"` keeps, gone at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from proxy.core.cohort import Cohort
 from proxy.core.errors import FlagConflict
 from proxy.core.flags import FlagChange, FlagSet
 from proxy.core.ids import AgentId
+from proxy.mcp.mrtr import SealKey
+from proxy.ports import Clock
+from proxy.stores.exchange_rules import DEFAULT_BOUNDS, Bounds, MadeKey, already_kept, end_of, full, turn_ring
 
 
 class MemoryFlagStore:
@@ -44,3 +48,63 @@ class MemoryFlagStore:
     async def forced(self) -> dict[AgentId, tuple[Cohort, float | None]]:
         """All overrides."""
         return dict(self._forced)
+
+
+@dataclass(slots=True)
+class _Suspended:
+    record: bytes
+    expires_at: float
+    digest: bytes | None = None
+    """Of the answers that consumed it."""
+
+
+class MemoryExchangeStore:
+    """The ExchangeStore port in memory. `chance` gives random bytes."""
+
+    __slots__ = ("_bounds", "_calls", "_chance", "_clock", "_ring", "_taken_bytes")
+
+    def __init__(self, clock: Clock, chance: Callable[[int], bytes], *, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._bounds = bounds
+        self._ring: tuple[MadeKey, ...] = ()
+        self._calls: dict[bytes, _Suspended] = {}
+        self._taken_bytes = 0
+
+    async def keys(self) -> Sequence[SealKey]:
+        """The key ring; see the port."""
+        self._ring = turn_ring(self._ring, self._chance, now=self._clock.wall())
+        return tuple(made.key for made in self._ring)
+
+    async def suspend(self, handle: bytes, record: bytes, *, expires_at: float) -> None:
+        """Keep a call; see the port.
+
+        Raises:
+            StateUnavailable: see the port; also for a record that is too large, or a handle that is kept.
+        """
+        now = self._clock.wall()
+        self._bounds.check_size(record)
+        if not self._has_room(record):
+            await self.sweep(now=now)
+            if not self._has_room(record):
+                raise full()
+        if handle in self._calls:
+            raise already_kept()
+        self._calls[handle] = _Suspended(record, end_of(expires_at, now=now))
+        self._taken_bytes += len(record)
+
+    def _has_room(self, record: bytes) -> bool:
+        return self._bounds.has_room(len(self._calls), self._taken_bytes, record)
+
+    async def resume(self, handle: bytes, digest: bytes, *, now: float) -> bytes | None:
+        """Take up a call, once; see the port."""
+        found = self._calls.get(handle)
+        if found is None or now >= found.expires_at or found.digest not in {None, digest}:
+            return None
+        found.digest = digest
+        return found.record
+
+    async def sweep(self, *, now: float) -> None:
+        """Forget what has expired."""
+        for handle in [handle for handle, call in self._calls.items() if now >= call.expires_at]:
+            self._taken_bytes -= len(self._calls.pop(handle).record)

@@ -4,6 +4,9 @@ Everything that touches the file runs on the thread in the order it was asked. W
 committed together (group commit), and a caller's result is handed back only after the commit, so what was
 acknowledged is on the disk (`synchronous=FULL`). A failing piece of work is undone alone, by its savepoint, and the
 thread outlives every one of them: it ends only with `close`.
+
+A file that can only be read for now (a full or read-only disk, another process that holds it) serves what only reads;
+whatever writes is refused, and each time it is tried first to open the file after all.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 from proxy.core.errors import StateUnavailable
 
@@ -26,16 +30,51 @@ MAX_BATCH: Final = 256
 MAX_QUEUED: Final = 10_000
 """Most pieces of work that may wait; beyond it callers are refused. Source: ours."""
 
-SCHEMA_VERSION: Final = 1
-"""Of `PRAGMA user_version`; a file with a higher one is refused."""
+BUSY_S: Final = 1.0
+"""Longest wait for another process that holds the file. Source: ours, below the 2 s that an exit may take."""
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS flags (version INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS flag_history (version INTEGER PRIMARY KEY, at REAL NOT NULL, author TEXT NOT NULL,
-    reason TEXT NOT NULL, changes TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS forced (agent_id TEXT PRIMARY KEY, cohort TEXT NOT NULL, until REAL) STRICT;
-PRAGMA user_version = 1;
-"""
+OPEN_S: Final = 5.0
+"""The same for the start, when others may open the file at the same time. Source: ours."""
+
+WAL_BYTES: Final = 16 << 20
+"""Size that the write-ahead log is cut back to when it has been larger. Source: ours; a checkpoint begins at 4 MiB."""
+
+_STEPS: Final = (
+    """
+    CREATE TABLE IF NOT EXISTS flags (version INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS flag_history (version INTEGER PRIMARY KEY, at REAL NOT NULL, author TEXT NOT NULL,
+        reason TEXT NOT NULL, changes TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS forced (agent_id TEXT PRIMARY KEY, cohort TEXT NOT NULL, until REAL) STRICT
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS exchanges (handle BLOB PRIMARY KEY, expires_at REAL NOT NULL, digest BLOB,
+        record BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS seal_keys (key_id TEXT PRIMARY KEY, secret BLOB NOT NULL, made_at REAL NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS questions (place INTEGER PRIMARY KEY AUTOINCREMENT, elicitation_id TEXT NOT NULL UNIQUE,
+        from_agent TEXT NOT NULL, to_agent TEXT NOT NULL, message TEXT NOT NULL, schema BLOB NOT NULL,
+        created_at REAL NOT NULL, expires_at REAL NOT NULL, state TEXT NOT NULL, digest BLOB NOT NULL,
+        passed_on INTEGER NOT NULL, doubted BLOB, ended TEXT, ended_at REAL) STRICT;
+    CREATE INDEX IF NOT EXISTS open_questions ON questions (place) WHERE ended IS NULL;
+    CREATE TABLE IF NOT EXISTS history (place INTEGER PRIMARY KEY AUTOINCREMENT, elicitation_id TEXT NOT NULL,
+        at REAL NOT NULL, what TEXT NOT NULL) STRICT;
+    CREATE INDEX IF NOT EXISTS history_of ON history (elicitation_id);
+    CREATE TABLE IF NOT EXISTS numbering (id INTEGER PRIMARY KEY CHECK (id = 1), "offset" INTEGER NOT NULL,
+        ended INTEGER NOT NULL, highest INTEGER NOT NULL, reserved INTEGER NOT NULL, first_sequence INTEGER,
+        first_created_at REAL) STRICT;
+    CREATE TABLE IF NOT EXISTS cursors (place INTEGER PRIMARY KEY AUTOINCREMENT, agent_id TEXT NOT NULL UNIQUE,
+        cursor INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS dropped (place INTEGER PRIMARY KEY AUTOINCREMENT, agent_id TEXT NOT NULL UNIQUE,
+        upto INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS messages (agent_id TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
+        created_at REAL, PRIMARY KEY (agent_id, number)) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS names (place INTEGER PRIMARY KEY AUTOINCREMENT, agent_id TEXT NOT NULL,
+        number INTEGER NOT NULL, elicitation_id TEXT NOT NULL, UNIQUE (agent_id, number)) STRICT
+    """,
+)
+"""Step i leads from schema i to schema i + 1. A step that was released is never changed: files stand on it."""
+
+SCHEMA_VERSION: Final = len(_STEPS)
+"""Of `PRAGMA user_version`; a file with a lower one is brought up to it, one with a higher one is refused."""
 
 
 class _Job:
@@ -62,8 +101,8 @@ class _Job:
             self.future.set_result(self.result)
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """Open or create the state file with mode 0600 and the present schema.
+def open_database(path: Path, *, wait_s: float = OPEN_S) -> sqlite3.Connection:
+    """Open or create the state file with mode 0600 and the present schema; `wait_s` is the time for another's lock.
 
     Raises:
         StateUnavailable: it cannot be opened, is no SQLite file, or was written by a newer release.
@@ -71,16 +110,19 @@ def open_database(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=wait_s)
     except (OSError, sqlite3.Error) as error:
         raise StateUnavailable(
             f"cannot open the state file {path}: {error}; set state.url to a writable place"
         ) from error
     try:
         _check_schema(connection, path)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a file without tables takes it
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(_SCHEMA)
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        _bring_up(connection, path)
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
     except sqlite3.Error as error:
         connection.close()
         raise StateUnavailable(f"the state file {path} cannot be used: {error}") from error
@@ -90,20 +132,69 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    found = connection.execute("PRAGMA user_version").fetchone()[0]
+def _check_schema(connection: sqlite3.Connection, path: Path) -> int:
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > SCHEMA_VERSION:
         raise StateUnavailable(
             f"the state file {path} has schema {found}, this release reads up to {SCHEMA_VERSION}; "
             "use the newer release again or set state.url to another file"
         )
+    return found
+
+
+def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
+    """Take the steps that are missing, all or none; whoever opens the file at the same time waits and finds them."""
+    connection.execute("BEGIN IMMEDIATE")
+    missing = _STEPS[_check_schema(connection, path) :]
+    for step in missing:
+        for statement in step.split(";"):
+            connection.execute(statement)
+    if missing:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a state file of this or an older schema that cannot be written now.
+
+    Raises:
+        StateUnavailable: there is none, it cannot be read, or it was written by a newer release.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        try:
+            return _connect_to_read(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            is_whole = path.is_file() and not (log.exists() and log.stat().st_size)
+            if not is_whole or error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
+                raise
+        # No shared memory can be made here, and nothing is left of the write-ahead log: the file is all there is.
+        return _connect_to_read(path, "mode=ro&immutable=1")
+    except (OSError, sqlite3.Error) as error:
+        raise StateUnavailable(f"cannot read the state file {path}: {error}") from error
+
+
+def _connect_to_read(path: Path, options: str) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path.absolute()))}?{options}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
+    try:
+        _check_schema(connection, path)
+    except (sqlite3.Error, StateUnavailable):
+        connection.close()
+        raise
+    return connection
 
 
 class SqliteWriter:
-    """The thread that owns the state file. Started by the constructor, ended by `close`."""
+    """The thread that owns the state file. Started by the constructor, ended by `close`.
 
-    def __init__(self, path: Path) -> None:
-        self._connection = open_database(path)
+    `connection` is the open file; one of `open_read_only` is replaced as soon as the file can be written.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection | None = None, *, is_read_only: bool = False) -> None:
+        self._path = path
+        self._connection = connection or open_database(path)
+        self._is_read_only = is_read_only
         self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_QUEUED)
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="state-writer", daemon=True)
@@ -149,9 +240,18 @@ class SqliteWriter:
             if last:
                 return
 
+    def _open_after_all(self) -> None:
+        """Open a file for writing that could only be read so far; where that fails again, reading goes on."""
+        with contextlib.suppress(StateUnavailable):
+            found = open_database(self._path, wait_s=BUSY_S)
+            self._connection.close()
+            self._connection, self._is_read_only = found, False
+
     def _commit(self, batch: list[_Job]) -> None:
+        if self._is_read_only:
+            self._open_after_all()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("BEGIN" if self._is_read_only else "BEGIN IMMEDIATE")
             for job in batch:
                 self._do(job)
             self._connection.execute("COMMIT")
@@ -175,7 +275,20 @@ class SqliteWriter:
 
 
 def _refused(error: sqlite3.Error) -> StateUnavailable:
-    return StateUnavailable(f"the state store refused to write: {error}")
+    refusal = StateUnavailable(f"the state store refused to write: {error}")
+    refusal.__cause__ = error
+    return refusal
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether this error, or what caused it, says that the file is no sound database.
+
+    Source: SQLite result codes 11 (SQLITE_CORRUPT) and 26 (SQLITE_NOTADB), of which the lowest byte counts.
+    """
+    while error is not None and not isinstance(error, sqlite3.DatabaseError):
+        error = error.__cause__
+    code = getattr(error, "sqlite_errorcode", None)  # set where SQLite itself has refused
+    return isinstance(code, int) and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def _closed() -> StateUnavailable:

@@ -5,7 +5,7 @@ failure is the flows' business. Source: BRIDGE.md 2.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import quote
@@ -15,8 +15,8 @@ import orjson
 from yarl import URL
 
 from proxy.core.elicitation import Answer, BridgeStatus, Elicitation, parse_pending, parse_status, respond_body
-from proxy.core.errors import BadBridgeReply, BridgeRefused, BridgeTimeout, BridgeUnavailable
-from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.errors import BadBridgeReply, BridgeRefused, BridgeTimeout, BridgeUnavailable, InvalidInput
+from proxy.core.ids import AgentId, ElicitationId, parse_sequence
 from proxy.core.legacy import Message, parse_wait_reply
 from proxy.core.secret import Secret
 
@@ -89,6 +89,20 @@ class HttpBridge:
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise BadBridgeReply("expected `session_token` to be text that fits a header field")
         return Secret(f"Bearer {token}")
+
+    async def store_event(self, agent_id: AgentId, data: Mapping[str, object], credential: Secret) -> int:
+        """Store one event in an agent's name; its sequence.
+
+        Raises:
+            BridgeFault: as of the port's methods.
+        """
+        # An event of a type that the Bridge does not know would be stored as another. Source: BRIDGE.md 2.2.
+        event = orjson.dumps({"event_type": "custom", "agent_id": agent_id, "data": data})
+        body = await self._call("POST", self._url / "event/store", credential, body=event)
+        try:
+            return parse_sequence(orjson.loads(body)["sequence"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, InvalidInput) as error:
+            raise BadBridgeReply("expected `sequence` in the reply to a stored event") from error
 
     async def _call(
         self, method: str, url: URL, credential: Secret | None, *, body: bytes | None = None, timeout_s: float = 0.0

@@ -1,9 +1,9 @@
 """The rooms of one running sidecar, connected."""
 
 import asyncio
-from collections.abc import Coroutine
+import dataclasses
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -16,47 +16,38 @@ from proxy.config.schema import Config
 from proxy.config.shapes import Address
 from proxy.config.tokens import Token
 from proxy.core.breaker import Breaker, BreakerState
+from proxy.core.flags import FlagSet
+from proxy.core.inbox import Inbox
+from proxy.core.journal import Change
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
 from proxy.core.routing import Way
 from proxy.core.sequences import SequenceMap
 from proxy.downstream.admin_http import AdminParts, build_admin_app
 from proxy.downstream.app import DataParts, build_data_app
+from proxy.downstream.bus_http import BusDoors
 from proxy.downstream.elicitation_http import ElicitationDoors
-from proxy.downstream.mcp_http import McpDoor
-from proxy.downstream.relay import Relay
 from proxy.downstream.wait_http import WaitDoor
 from proxy.flows.agent_sessions import AgentSessions
+from proxy.flows.bus_questions import BusQuestions
 from proxy.flows.errands import Errands
-from proxy.flows.feed_parts import FeedParts
+from proxy.flows.feed_parts import FeedParts, as_it_is
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
-from proxy.flows.mcp_clients import McpClients
+from proxy.flows.journal_keeper import JournalKeeper
 from proxy.flows.naming import AnswerNames
 from proxy.flows.pause import Pause
 from proxy.flows.respond import Answers
 from proxy.flows.tool_call import ToolCalls
-from proxy.mcp.inbound import ToolNames
+from proxy.observe.journal_meter import JournalMeter
 from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
-from proxy.ports import Bridge, Clock, FlagStore, McpServer
+from proxy.upstream.parked_questions import Watch
+from proxy.wiring.mcp_rooms import McpInside, McpRooms
+from proxy.wiring.outside import Outside
 
 SWEEP_S: Final = 30.0
 """How often what is long over is forgotten. Source: ours."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
-    """What the house stands on and reaches for."""
-
-    store: FlagStore
-    bridge: Bridge
-    relay: Relay
-    mcp_relay: Relay
-    """To the MCP server, which may be elsewhere."""
-    mcp_server: McpServer
-    clock: Clock
-    group: asyncio.TaskGroup
 
 
 class House:
@@ -75,14 +66,18 @@ class House:
             incapable_s=config.breaker.incapable_s,
         )
         self.board = FlagBoard(outside.store, self._clock, salt=config.flags.salt, groups=_members(config))
-        self._book, sequences = QuestionBook(redeliver_s=config.wait.redeliver_s), SequenceMap()
+        self.journal = JournalKeeper(outside.kept.journal, self._clock, self._snapshot, JournalMeter(self._metrics))
+        write = self.journal.write
+        self._book = QuestionBook(redeliver_s=config.wait.redeliver_s, write=write)
+        self._names = AnswerNames(self._book, self._clock, write)
+        self._sequences, self._inbox = SequenceMap(write=write), Inbox(write=write)
         errands = Errands(self._spawn)
         parts = FeedParts(
             bridge=outside.bridge,
             book=self._book,
             breaker=self._breaker,
-            sequences=sequences,
-            names=AnswerNames(self._book, sequences, self._clock),
+            sequences=self._sequences,
+            names=self._names,
             clock=self._clock,
             recorder=self._recorder,
             spawn=self._spawn,
@@ -90,10 +85,22 @@ class House:
             sessions=AgentSessions(outside.bridge, errands.begin),
             new_pace=self._new_pace,
             hold_s=config.bridge.hold_s,
+            inbox=self._inbox,
+            judge=outside.bus.judge if outside.bus is not None else as_it_is,
+            synced=self.journal.synced,
         )
         self.feeds = Feeds(parts, self.board, max_parked=config.wait.max_parked)
+        if outside.asking is not None:
+            outside.asking.tell(
+                Watch(
+                    announced=self.feeds.question_created,
+                    withdrawn=self._book.withdraw,
+                    defect=self._recorder.defect,
+                )
+            )
         self._answers = Answers(self.feeds)
         self._waits = self._wait_door()
+        self._mcp = McpRooms(config, outside.mcp, self._mcp_inside())
         self._bind_gauges()
 
     @property
@@ -126,6 +133,35 @@ class House:
         self.feeds.max_parked = config.wait.max_parked
         self.board.regroup(_members(config))
 
+    async def open(self, configured: FlagSet, stack: AsyncExitStack) -> None:
+        """Go on where an earlier process was, before anybody is served; the stack writes the last changes.
+
+        Raises:
+            StateUnavailable: the stored flags cannot be read.
+        """
+        kept = self._outside.kept
+        await self.board.open(
+            dataclasses.replace(configured, elicitation_enabled=False) if kept.flags_are_lost else configured
+        )
+        if kept.recovered.numbering is not None:
+            self._sequences.restore(kept.recovered.numbering)
+        self._book.restore(kept.recovered.questions, now=self._clock.now())
+        self._names.restore(kept.recovered.names)
+        self._inbox.restore(kept.recovered)
+        if kept.trouble:
+            self.journal.fall_behind(kept.trouble)
+        self.start(self.journal.run(), "journal", stack)
+        stack.push_async_callback(self.journal.close)
+        # Unwinds after the ports: a call that still comes in while they finish may begin a poll.
+        stack.push_async_callback(self.close)
+
+    def _snapshot(self) -> Iterator[Change]:
+        """Everything that has to outlive us, as changes that would bring it about."""
+        yield self._sequences.numbering()
+        yield from self._book.snapshot()
+        yield from self._names.snapshot()
+        yield from self._inbox.snapshot()
+
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":
         return self._outside.group.create_task(work, name=name)
 
@@ -145,6 +181,11 @@ class House:
                 "parked_waits": lambda: self.feeds.parked,
                 "rollout_percentage": self._percentage,
                 "flags_version": lambda: self.board.flags.version,
+                "journal_waiting": lambda: self.journal.waiting,
+                "journal_trouble": lambda: float(bool(self.journal.trouble)),
+                "state_set_aside": lambda: float(bool(self._outside.kept.set_aside)),
+                "inbox_bytes": lambda: self._inbox.size_bytes,
+                "inbox_dropped": lambda: self._inbox.dropped,
             }
         )
         self._metrics.bind_labelled("breaker_state", self._breaker_states)
@@ -173,18 +214,20 @@ class House:
 
     def data_app(self) -> web.Application:
         """The application of the data port."""
-        config = self._loaded.config
+        config, bus = self._loaded.config, self._outside.bus
+        elicitations = ElicitationDoors(
+            relay=self._outside.relay,
+            feeds=self.feeds,
+            answers=self._answers,
+            board=self.board,
+            recorder=self._recorder,
+            clock=self._clock,
+        )
         parts = DataParts(
             waits=self._waits,
-            elicitations=ElicitationDoors(
-                relay=self._outside.relay,
-                feeds=self.feeds,
-                answers=self._answers,
-                board=self.board,
-                recorder=self._recorder,
-                clock=self._clock,
-            ),
-            mcp=self._mcp_door(),
+            elicitations=elicitations,
+            bus=BusDoors(questions=BusQuestions(bus, self.feeds, self._answers), behind=elicitations) if bus else None,
+            mcp=self._mcp.door(),
             relay=self._outside.relay,
             recorder=self._recorder,
             clock=self._clock,
@@ -207,30 +250,29 @@ class House:
             guide_url=config.legacy.guide_url,
         )
 
-    def _mcp_door(self) -> McpDoor:
-        config = self._loaded.config
-        wait = config.wait
-        return McpDoor(
-            relay=self._outside.mcp_relay,
-            calls=ToolCalls(self.feeds, self._answers, self.board, self.feeds.parts.sessions),
-            clients=McpClients(),
-            server=self._outside.mcp_server,
-            names=ToolNames(
-                wait=frozenset(wait.tools), respond=frozenset(wait.respond_tools), send=frozenset(wait.send_tools)
-            ),
+    def _mcp_inside(self) -> McpInside:
+        parts = self.feeds.parts
+        return McpInside(
+            calls=ToolCalls(self.feeds, self._answers, self.board, parts.sessions),
+            board=self.board,
             recorder=self._recorder,
+            errands=parts.errands,
             clock=self._clock,
             spawn=self._spawn,
-            default_timeout_s=int(wait.default_timeout_s),
-            hold_cap_s=wait.mcp_hold_s,
-            guide_url=config.legacy.guide_url,
-            is_bridge=config.bridge.mcp_url in {"", config.bridge.url},
         )
+
+    async def close(self) -> None:
+        """End all polls and all calls at the server, and what goes on for callers that have gone."""
+        self._mcp.close()
+        if self._outside.asking is not None:
+            await self._outside.asking.close()
+        self.feeds.close()
 
     def drain(self) -> None:
         """Answer every wait that is held here or at the Bridge; later ones are answered at once."""
         self.feeds.drain()
         self._waits.drain()
+        self._mcp.drain()
 
     def admin_app(self, tokens: tuple[Token, ...], stop: asyncio.Event) -> web.Application:
         """The application of the admin port; `stop` is what its shutdown door sets."""
@@ -262,8 +304,7 @@ class House:
     def _health(self) -> dict[str, object]:
         way = self._way()
         reasons = [] if way is Way.OPEN else [f"elicitation way: {way.value}"]
-        if self.feeds.draining:
-            reasons.append("draining")
+        reasons += self._worries()
         return {
             "status": "degraded" if reasons else "healthy",
             "service": "elicit-sidecar",
@@ -275,8 +316,13 @@ class House:
         }
 
     def _ready(self) -> dict[str, object]:
-        draining = self.feeds.draining
-        return {"ready": not draining, "reasons": ["draining"] if draining else []}
+        return {"ready": not self.feeds.draining, "reasons": self._worries()}
+
+    def _worries(self) -> list[str]:
+        """Why not all is well; only a drain turns callers away."""
+        in_memory = [f"state is in memory only: {self.journal.trouble}"] if self.journal.trouble else []
+        draining = ["draining"] if self.feeds.draining else []
+        return [*draining, *in_memory, *self._outside.kept.reasons()]
 
     def _clear_caches(self) -> dict[str, int]:
         """Forget what can be learned again; never a question, an answer or a cursor."""

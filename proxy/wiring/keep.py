@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
-from yarl import URL
 
 from proxy.config.load import Loaded
 from proxy.config.schema import Config
@@ -19,17 +18,10 @@ from proxy.config.shapes import Address
 from proxy.config.tokens import Token, read_tokens
 from proxy.core.flags import FlagSet
 from proxy.downstream.connection import PortRunner
-from proxy.downstream.relay import Relay
-from proxy.downstream.relay_upstream import open_relay_session
-from proxy.ports import Clock, FlagStore
-from proxy.stores.memory import MemoryFlagStore
-from proxy.stores.sqlite import SqliteFlagStore
-from proxy.stores.writer import SqliteWriter
-from proxy.upstream.bridge_http import HttpBridge
-from proxy.upstream.mcp_http import HttpMcpServer
-from proxy.upstream.session import open_bridge_session
+from proxy.ports import Clock
 from proxy.wiring.clock import LoopClock
-from proxy.wiring.house import House, Outside
+from proxy.wiring.house import House
+from proxy.wiring.outside import open_outside
 from proxy.wiring.reload import ConfigSource, reload_when_wanted, watch_file
 
 DRAIN_S: Final = 0.4
@@ -84,27 +76,12 @@ async def keep_house(
 
 async def _open(loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, clock: Clock) -> tuple[House, Bound]:
     config = loaded.config
-    tokens = await asyncio.to_thread(_tokens, config)
-    store = await _open_store(config, stack)
-    connect_s, url = config.bridge.connect_timeout_s, URL(config.bridge.url)
-    relay_session = await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s))
-    bridge_session = await stack.enter_async_context(open_bridge_session(connect_timeout_s=connect_s))
-    mcp_url, limit_s = URL(config.bridge.mcp_url or config.bridge.url), config.bridge.request_timeout_s
-    outside = Outside(
-        store=store,
-        bridge=HttpBridge(bridge_session, url, request_timeout_s=limit_s),
-        relay=Relay(relay_session, url),
-        mcp_relay=Relay(relay_session, mcp_url),
-        mcp_server=HttpMcpServer(bridge_session, mcp_url.with_path(config.bridge.mcp_path), request_timeout_s=limit_s),
-        clock=clock,
-        group=await stack.enter_async_context(asyncio.TaskGroup()),
-    )
+    tokens = await asyncio.to_thread(read_admin_tokens, config)
+    outside = await open_outside(config, clock, stack)
     house = House(loaded, outside)
-    # Unwinds after both ports: a call that still comes in while they finish may begin a poll.
-    stack.callback(house.feeds.close)
-    await house.board.open(configured_flags(config))
-    data = await _listen(house.data_app(), config.listen.data, stack)
-    admin = await _listen(house.admin_app(tokens, stop), config.listen.admin, stack)
+    await house.open(configured_flags(config), stack)
+    data = await listen(house.data_app(), config.listen.data, stack)
+    admin = await listen(house.admin_app(tokens, stop), config.listen.admin, stack)
     house.start(house.sweep(), "sweeper", stack)
     return house, Bound(data=data, admin=admin)
 
@@ -124,20 +101,21 @@ def configured_flags(config: Config) -> FlagSet:
     )
 
 
-def _tokens(config: Config) -> tuple[Token, ...]:
+def read_admin_tokens(config: Config) -> tuple[Token, ...]:
+    """The tokens of the admin port; none where no file of them is configured. Reads the file: not on the event loop.
+
+    Raises:
+        ConfigError: the token file is not in order.
+    """
     return read_tokens(Path(config.admin.token_file)) if config.admin.token_file else ()
 
 
-async def _open_store(config: Config, stack: AsyncExitStack) -> FlagStore:
-    path = config.state.sqlite_path
-    if path is None:
-        return MemoryFlagStore()
-    writer = await asyncio.to_thread(SqliteWriter, path)
-    stack.push_async_callback(asyncio.to_thread, writer.close)
-    return SqliteFlagStore(writer)
+async def listen(app: web.Application, address: Address, stack: AsyncExitStack) -> Address:
+    """Serve an application on an address until the stack unwinds; where it is bound, with the port resolved.
 
-
-async def _listen(app: web.Application, address: Address, stack: AsyncExitStack) -> Address:
+    Raises:
+        OSError: the address cannot be bound.
+    """
     runner = PortRunner(app, shutdown_timeout_s=DRAIN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

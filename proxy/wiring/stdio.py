@@ -9,26 +9,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from structlog.stdlib import BoundLogger
-from yarl import URL
 
 from proxy.config.load import Loaded
 from proxy.config.shapes import Address
 from proxy.core.ids import AgentId
-from proxy.downstream.mcp_stdio import Ends, StdioDoor, StdioParts
-from proxy.downstream.relay import Relay
-from proxy.downstream.relay_upstream import open_relay_session
-from proxy.flows.tool_call import ToolCalls
-from proxy.mcp.inbound import ToolNames
+from proxy.downstream.mcp_pipe import Ends, Pipe
+from proxy.downstream.mcp_stdio import StdioDoor, StdioParts
+from proxy.flows.errands import Errands
 from proxy.observe.logs import logger
 from proxy.ports import Clock
-from proxy.upstream.bridge_http import HttpBridge
 from proxy.upstream.bridge_stdio import Launched, Patience, StdioBridge
-from proxy.upstream.mcp_http import HttpMcpServer
 from proxy.upstream.pipes import PipeSink, PipeSource
-from proxy.upstream.session import open_bridge_session
 from proxy.wiring.clock import LoopClock
-from proxy.wiring.house import House, Outside
-from proxy.wiring.keep import _listen, _open_store, _tokens, configured_flags
+from proxy.wiring.house import House
+from proxy.wiring.keep import configured_flags, listen, read_admin_tokens
+from proxy.wiring.mcp_rooms import tool_names
+from proxy.wiring.outside import open_outside
 
 CLOSED: Final = Patience(close_s=2.0, term_s=2.0)
 """When the client's input has ended. Source: PROTOCOL.md 3.3; the times are those of the python SDK."""
@@ -78,23 +74,21 @@ class StdioHouse(House):
 
     def stdio_door(self, ends: Ends) -> StdioDoor:
         """The door of the one client."""
-        config = self._loaded.config
-        wait = config.wait
+        config, inside = self._loaded.config, self._mcp.inside
+        pipe = Pipe(ends, inside.spawn, StdioLog(logger("proxy.downstream.mcp_stdio")))
         parts = StdioParts(
-            calls=ToolCalls(self.feeds, self._answers, self.board, self.feeds.parts.sessions),
-            names=ToolNames(
-                wait=frozenset(wait.tools), respond=frozenset(wait.respond_tools), send=frozenset(wait.send_tools)
-            ),
-            recorder=self._recorder,
-            clock=self._clock,
-            spawn=self._spawn,
-            log=StdioLog(logger("proxy.downstream.mcp_stdio")),
+            calls=inside.calls,
+            asking=self._mcp.asking(Errands(pipe.begin)),
+            tools=self._mcp.tools,
+            names=tool_names(config),
+            recorder=inside.recorder,
+            clock=inside.clock,
             agent_id=AgentId(config.agent.id) if config.agent.id else None,
-            default_timeout_s=int(wait.default_timeout_s),
-            hold_cap_s=wait.mcp_hold_s,
+            default_timeout_s=int(config.wait.default_timeout_s),
+            hold_cap_s=config.wait.mcp_hold_s,
             guide_url=config.legacy.guide_url,
         )
-        return StdioDoor(ends, parts)
+        return StdioDoor(pipe, parts)
 
 
 class _Life:
@@ -210,37 +204,16 @@ async def _keep(
     clock = clock or LoopClock()
     server = StdioBridge(launched, clock)
     stack.push_async_callback(server.close)
-    tokens = await asyncio.to_thread(_tokens, loaded.config) if admin else ()
-    house = StdioHouse(loaded, await _outside(loaded, stack, clock))
-    # Unwinds after the port: a call that still comes in while it finishes may begin a poll.
-    stack.callback(house.feeds.close)
-    await house.board.open(configured_flags(loaded.config))
+    tokens = await asyncio.to_thread(read_admin_tokens, loaded.config) if admin else ()
+    house = StdioHouse(loaded, await open_outside(loaded.config, clock, stack))
+    await house.open(configured_flags(loaded.config), stack)
     shutdown = asyncio.Event()
-    bound = await _listen(house.admin_app(tokens, shutdown), admin, stack) if admin else None
+    bound = await listen(house.admin_app(tokens, shutdown), admin, stack) if admin else None
     house.start(house.sweep(), "sweeper", stack)
     life = _begin_life(house, server, streams, clock, stack=stack, shutdown=shutdown)
     stack.enter_context(_listening(life, streams.parents))
     ready(bound)
     return await life.until_over()
-
-
-async def _outside(loaded: Loaded, stack: AsyncExitStack, clock: Clock) -> Outside:
-    config = loaded.config
-    store = await _open_store(config, stack)
-    connect_s, url = config.bridge.connect_timeout_s, URL(config.bridge.url)
-    # Nothing is relayed over HTTP here; a session without a connection costs next to nothing.
-    relay = Relay(await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s)), url)
-    session = await stack.enter_async_context(open_bridge_session(connect_timeout_s=connect_s))
-    limit_s = config.bridge.request_timeout_s
-    return Outside(
-        store=store,
-        bridge=HttpBridge(session, url, request_timeout_s=limit_s),
-        relay=relay,
-        mcp_relay=relay,
-        mcp_server=HttpMcpServer(session, url, request_timeout_s=limit_s),
-        clock=clock,
-        group=await stack.enter_async_context(asyncio.TaskGroup()),
-    )
 
 
 def _begin_life(

@@ -1,9 +1,13 @@
-"""What the Bridge port promises, on the fake and over HTTP on the development Bridge."""
+"""What the Bridge port promises: on the fake, over HTTP on the development Bridge, and over the event log of either.
+
+The same holds for a Bridge that is found out (`auto`), whichever it turns out to be.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import uuid4
 
 import orjson
 import pytest
@@ -13,17 +17,23 @@ from proxy.core.elicitation import Answer, AnswerKind, BridgeStatus
 from proxy.core.errors import BridgeRefused, BridgeUnavailable
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.secret import Secret
-from proxy.devbridge.settings import Settings
+from proxy.devbridge.settings import Settings, Switches
 from proxy.ports import Bridge
+from proxy.upstream.bridge_auto import AutoBridge
+from proxy.upstream.bridge_bus import BusBridge
 from proxy.upstream.bridge_http import HttpBridge
 from proxy.upstream.session import open_bridge_session
+from tests.support.bus_log import ask as a_question
 from tests.support.fake_bridge import FakeBridge
+from tests.support.fake_bus import FakeLog, bus_on
+from tests.support.house import SharedClock
 from tests.support.manual_bridge import ManualBridge, start_bridge
 from tests.support.manual_clock import ManualClock, settle
 
 ALICE, BOB = AgentId("alice"), AgentId("bob")
 FORGED = Secret("Bearer forged:bob:1:2")
 NOWHERE = ElicitationId("elicit_nowhere")
+ON_A_BUS = ElicitationId("0" * 32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +49,8 @@ class Subject:
     pass_time: Callable[[float], Awaitable[None]]
     go_down: Callable[[], Awaitable[None]]
     wall: Callable[[], float]
+    after_cancel: BridgeStatus = BridgeStatus.DECLINED
+    """State after the addressee's cancel, which the Bridge's own call knows only from the asker."""
 
 
 def _fake() -> Subject:
@@ -66,6 +78,37 @@ def _fake() -> Subject:
         pass_time=clock.advance,
         go_down=go_down,
         wall=clock.wall,
+    )
+
+
+def _fake_bus() -> Subject:
+    clock = ManualClock()
+    log = FakeLog(clock, is_patient=False)
+    bus = bus_on(log)
+
+    async def token(agent_id: str) -> Secret:
+        return log.token(agent_id)
+
+    async def store(data: object) -> int:
+        log.is_patient = True
+        return log.store(data)
+
+    async def ask(to_agent: str) -> ElicitationId:
+        return (await bus_on(log).ask(a_question(to_agent=to_agent), log.token("alice"))).elicitation_id
+
+    async def go_down() -> None:
+        log.go_down()
+
+    return Subject(
+        bridge=bus,
+        token=token,
+        store=store,
+        ask=ask,
+        parked=settle,
+        pass_time=clock.advance,
+        go_down=go_down,
+        wall=clock.wall,
+        after_cancel=BridgeStatus.CANCELLED,
     )
 
 
@@ -98,22 +141,45 @@ def _over_http(bridge: Bridge, made: ManualBridge, own_token: str) -> Subject:
 
 
 @asynccontextmanager
-async def _http() -> AsyncIterator[Subject]:
-    made = await start_bridge(Settings())
+async def _http(way: str) -> AsyncIterator[Subject]:
+    made = await start_bridge(Settings(switches=Switches(elicitation=not way.endswith("bus"))))
     try:
         async with open_bridge_session(connect_timeout_s=1) as session:
-            bridge = HttpBridge(session, URL(str(made.client.make_url("/"))), request_timeout_s=5)
-            yield _over_http(bridge, made, await made.token("alice"))
+            http = HttpBridge(session, URL(str(made.client.make_url("/"))), request_timeout_s=5)
+            subject = _over_http(_on(way, http, made), made, own_token := await made.token("alice"))
+            if way.endswith("bus"):
+                asker = _bus(http, made)
+
+                async def ask(to_agent: str) -> ElicitationId:
+                    question = await asker.ask(a_question(to_agent=to_agent), Secret(f"Bearer {own_token}"))
+                    return question.elicitation_id
+
+                subject = replace(subject, ask=ask, after_cancel=BridgeStatus.CANCELLED)
+            yield subject
     finally:
         await made.client.close()
 
 
-@pytest.fixture(params=["fake", "http"])
+def _on(way: str, http: HttpBridge, made: ManualBridge) -> Bridge:
+    match way:
+        case "http":
+            return http
+        case "http bus":
+            return _bus(http, made)
+        case _:
+            return AutoBridge(http, _bus(http, made), SharedClock(made.pace), reprobe_s=30)
+
+
+def _bus(http: HttpBridge, made: ManualBridge) -> BusBridge:
+    return BusBridge(http, SharedClock(made.pace), mint=lambda: uuid4().hex)
+
+
+@pytest.fixture(params=["fake", "http", "fake bus", "http bus", "auto", "auto bus"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    if request.param == "fake":
-        yield _fake()
+    if request.param.startswith("fake"):
+        yield _fake_bus() if request.param == "fake bus" else _fake()
         return
-    async with asyncio.timeout(20), _http() as made:
+    async with asyncio.timeout(20), _http(request.param) as made:
         yield made
 
 
@@ -189,14 +255,14 @@ async def test_pending_lists_the_questions_to_one_agent(subject: Subject) -> Non
     [
         (AnswerKind.ACCEPT, BridgeStatus.ACCEPTED),
         (AnswerKind.DECLINE, BridgeStatus.DECLINED),
-        (AnswerKind.CANCEL, BridgeStatus.DECLINED),
+        (AnswerKind.CANCEL, None),
     ],
 )
-async def test_an_answer_ends_its_question(subject: Subject, kind: AnswerKind, status: BridgeStatus) -> None:
+async def test_an_answer_ends_its_question(subject: Subject, kind: AnswerKind, status: BridgeStatus | None) -> None:
     token, elicitation_id = await subject.token("bob"), await subject.ask("bob")
     assert await subject.bridge.status(elicitation_id, token) is BridgeStatus.PENDING
     await subject.bridge.respond(_answer(elicitation_id, kind), BOB, token)
-    assert await subject.bridge.status(elicitation_id, token) is status
+    assert await subject.bridge.status(elicitation_id, token) is (status or subject.after_cancel)
     assert await subject.bridge.pending(BOB, token) == ()
 
 
@@ -215,18 +281,19 @@ async def test_an_answer_from_another_agent_is_refused(subject: Subject) -> None
     assert await subject.bridge.status(elicitation_id, await subject.token("bob")) is BridgeStatus.PENDING
 
 
-@pytest.mark.parametrize("name", ["elicit_nowhere", "..", ".", "a/b?c#d", "%2e%2e", "x y", "\N{SNOWMAN}"])
+@pytest.mark.parametrize("name", ["elicit_nowhere", ON_A_BUS, "..", ".", "a/b?c#d", "%2e%2e", "x y", "\N{SNOWMAN}"])
 async def test_what_the_bridge_does_not_know_has_no_state(subject: Subject, name: str) -> None:
     token = await subject.token("bob")
     await subject.ask("bob")
     assert await subject.bridge.status(ElicitationId(name), token) is None
 
 
-async def test_answering_what_the_bridge_does_not_know_is_refused(subject: Subject) -> None:
+@pytest.mark.parametrize("name", [NOWHERE, ON_A_BUS])
+async def test_answering_what_the_bridge_does_not_know_is_refused(subject: Subject, name: ElicitationId) -> None:
     token = await subject.token("bob")
     await subject.ask("bob")
     with pytest.raises(BridgeRefused):
-        await subject.bridge.respond(_answer(NOWHERE), BOB, token)
+        await subject.bridge.respond(_answer(name), BOB, token)
 
 
 async def test_a_session_that_was_opened_is_accepted(subject: Subject) -> None:

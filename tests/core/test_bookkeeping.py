@@ -1,11 +1,13 @@
 """The Bridge's notes about elicitations: told apart from messages, translated for the asker, never lost."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.bookkeeping import Note, NoteKind, answer_item, asks, is_for_others, read_note
+from proxy.core.bookkeeping import Note, NoteKind, answer_item, asks, is_for_others, marked, read_note
 from proxy.core.elicitation import Answer, AnswerKind
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import Message, parse_wait_reply
@@ -184,3 +186,25 @@ def test_no_message_raises_anything_and_every_answer_can_be_written(data: bytes)
     if note is not None and note.kind is NoteKind.ANSWER:
         assert orjson.loads(answer_item(note, message, E1, sequence=1))["data"]["data"] == note.content
         assert note.as_answer(E1).digest()
+
+
+@pytest.mark.requirement("bus.named")
+def test_a_marked_message_is_what_it_was_judged_to_be_and_keeps_its_bytes() -> None:
+    plain = _message(b'{"word":"hello"}')
+    note = Note(
+        kind=NoteKind.ANSWER, responding_agent=BOB, elicitation_id=ElicitationId("e1"), asker=ALICE, addressee=BOB
+    )
+    told = marked(plain, note)
+    assert read_note(told) is note
+    assert [getattr(told, name) for name in Message.__slots__] == [getattr(plain, name) for name in Message.__slots__]
+
+
+@pytest.mark.requirement("bus.named")
+def test_an_answer_on_a_bus_is_for_its_asker_and_nobody_else() -> None:
+    note = Note(kind=NoteKind.ANSWER, responding_agent=BOB, elicitation_id=ElicitationId("e1"), asker=ALICE)
+    assert not is_for_others(note, ALICE)
+    assert is_for_others(note, BOB)
+    assert is_for_others(note, AgentId("carol"))
+    assert is_for_others(replace(note, kind=NoteKind.QUESTION), ALICE)
+    own = replace(note, asker=BOB)
+    assert not is_for_others(own, BOB), "who asks itself reads its answer"

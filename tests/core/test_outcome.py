@@ -4,16 +4,25 @@ import dataclasses
 
 import pytest
 
-from proxy.core.outcome import Door, ElicitationOutcome, Outcome, Result
+from proxy.core.errors import (
+    AnswerConflict,
+    AnswerForbidden,
+    AnswerInvalid,
+    AnswerUndelivered,
+    ElicitationExpired,
+    SidecarError,
+)
+from proxy.core.outcome import Door, ElicitationOutcome, Outcome, Result, counted_as
 
 
 @pytest.mark.requirement("outcome.words")
 def test_the_words_of_an_outcome_are_the_ones_dashboards_know() -> None:
-    doors = {"http_wait", "http_store", "http_create", "http_respond", "http_relay", "http_admin"}
+    over_http = {"http_wait", "http_store", "http_create", "http_respond", "http_relay", "http_admin"}
+    over_mcp = {"mcp_http", "mcp_stdio"}
     results = {"delivered", "timed_out", "relayed", "answered", "refused", "failed", "gone"}
     of_questions = {"seen", "offered", "expired"}
     of_answers = {"accepted", "declined", "cancelled", "duplicate", "conflict", "forbidden", "invalid", "undelivered"}
-    assert doors <= {door.value for door in Door}
+    assert over_http | over_mcp <= {door.value for door in Door}
     assert results <= {result.value for result in Result}
     assert of_questions | of_answers <= {outcome.value for outcome in ElicitationOutcome}
 
@@ -28,3 +37,17 @@ def test_an_outcome_cannot_be_changed_once_it_is_told() -> None:
     outcome = Outcome(door=Door.WAIT, result=Result.DELIVERED, seconds=1.0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         outcome.items = 1  # type: ignore[misc]  # that it is refused is the point
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (AnswerForbidden("no"), ElicitationOutcome.FORBIDDEN),
+        (AnswerConflict("no"), ElicitationOutcome.CONFLICT),
+        (ElicitationExpired("no"), ElicitationOutcome.EXPIRED),
+        (AnswerUndelivered("no"), ElicitationOutcome.UNDELIVERED),
+        (AnswerInvalid("no"), ElicitationOutcome.INVALID),
+    ],
+)
+def test_an_answer_that_was_not_taken_counts_as_what_kept_it(error: SidecarError, counted: ElicitationOutcome) -> None:
+    assert counted_as(error) is counted

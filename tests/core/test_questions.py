@@ -9,7 +9,9 @@ from proxy.core import questions
 from proxy.core.elicitation import Answer, AnswerKind, Elicitation
 from proxy.core.errors import AnswerConflict, AnswerForbidden, ElicitationExpired, ElicitationUnknown
 from proxy.core.ids import AgentId, ElicitationId
-from proxy.core.questions import KEEP_ANSWERED_S, Claim, QuestionBook, State
+from proxy.core.journal import AnswerClaimed, AnswerSettled, Change
+from proxy.core.journal import QuestionState as State
+from proxy.core.questions import KEEP_ANSWERED_S, Claim, QuestionBook
 
 ALICE, BOB, CAROL = AgentId("alice"), AgentId("bob"), AgentId("carol")
 E1, E2, E3 = ElicitationId("e1"), ElicitationId("e2"), ElicitationId("e3")
@@ -387,3 +389,41 @@ def test_an_agent_whose_questions_are_all_over_leaves_nothing_behind() -> None:
         book.withdraw(ElicitationId(f"e{number}"))
     assert len(book) == 0
     assert book._by_agent == {}
+
+
+# The journal
+
+
+@pytest.mark.requirement("journal.book")
+def test_a_claim_that_fails_after_the_question_was_answered_otherwise_leaves_an_answer_that_nobody_can_repeat() -> None:
+    journal: list[Change] = []
+    book = _book(_question())
+    book.write = journal.append
+    book.claim(_accept(), BOB, wall=CREATED)
+    book.passed_on(E1, now=0.0)
+    book.release(E1)
+    assert journal[-2:] == [AnswerClaimed(E1, b""), AnswerSettled(E1)]
+    with pytest.raises(AnswerConflict):
+        book.claim(_accept(), BOB, wall=CREATED)
+
+
+@pytest.mark.requirement("journal.book")
+def test_what_becomes_of_a_question_that_is_not_in_the_book_is_nobodys_business() -> None:
+    journal: list[Change] = []
+    book = QuestionBook(redeliver_s=REDELIVER_S, write=journal.append)
+    book.doubt(E1, b"d")
+    book.withdraw(E1)
+    book.release(E1)
+    book.passed_on(E1, now=0.0)
+    assert (journal, book.doubted(E1)) == ([], None)
+
+
+@pytest.mark.requirement("answers.unclear_outcome")
+def test_the_same_answer_may_come_again_after_the_deadline_when_it_may_have_arrived_in_time() -> None:
+    book = _book(_question())
+    book.claim(_accept(), BOB, wall=CREATED)
+    book.doubt(E1, _accept().digest())
+    book.release(E1)
+    with pytest.raises(ElicitationExpired):
+        book.claim(DECLINE, BOB, wall=EXPIRES)
+    assert book.claim(_accept(), BOB, wall=EXPIRES) is Claim.SEND

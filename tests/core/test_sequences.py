@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.sequences import MAX_HELD, MAX_NUMBER, SequenceMap
+from proxy.core.journal import Change, NumberingChanged
+from proxy.core.sequences import AHEAD, MAX_HELD, MAX_NUMBER, SequenceMap
 
 OLD, NEW = (1, 1000.0), (1, 2000.0)
 
@@ -113,3 +114,84 @@ def test_over_any_restarts_the_numbers_an_agent_sees_grow_strictly(logs: list[in
     assert shown == sorted(set(shown))
     assert sequences.highest == shown[-1]
     assert sequences.to_agent(sequences.to_bridge(cursor)) >= cursor
+
+
+@pytest.mark.requirement("journal.numbering")
+@given(
+    read=st.lists(st.integers(1, 5_000), max_size=20),
+    cursors=st.lists(st.integers(0, 5_000), max_size=5),
+    lost=st.integers(0, 3),
+)
+def test_after_a_crash_and_a_renumbering_no_new_message_has_a_number_that_was_shown(
+    read: list[int], cursors: list[int], lost: int
+) -> None:
+    journal: list[Change] = []
+    sequences = SequenceMap(write=journal.append)
+    sequences.recognise(OLD)
+    for number in read:
+        sequences.saw(number)
+    for cursor in cursors:
+        sequences.held(cursor)
+    on_record = [change for change in journal[: len(journal) - lost] if isinstance(change, NumberingChanged)]
+    again = SequenceMap()
+    if not on_record:
+        return
+    again.restore(on_record[-1])
+    assert again.recognise(NEW)
+    jump = max([0, *read, *cursors]) - max(on_record[-1].highest, 0)
+    if jump <= AHEAD // 2:  # what the journal is given the time of
+        assert again.to_agent(1) > max([0, *read, *cursors])
+    assert again.unread(on_record[-1].highest) == 0
+
+
+@pytest.mark.requirement("journal.numbering")
+def test_a_crash_alone_changes_no_number() -> None:
+    journal: list[Change] = []
+    sequences = SequenceMap(write=journal.append)
+    sequences.recognise(OLD)
+    sequences.saw(21)
+    again = SequenceMap()
+    assert isinstance(journal[-1], NumberingChanged)
+    again.restore(journal[-1])
+    assert not again.recognise(OLD)
+    assert (again.to_agent(22), again.highest, again.unread(0)) == (22, 21, 0)
+
+
+@pytest.mark.requirement("journal.numbering")
+def test_a_log_that_was_never_told_apart_is_restored_without_a_mark() -> None:
+    again = SequenceMap()
+    again.restore(
+        NumberingChanged(offset=0, ended=0, highest=7, reserved=1_000, first_sequence=None, first_created_at=None)
+    )
+    assert again.mark is None
+    assert not again.recognise(NEW)
+
+
+def test_numbers_on_record_are_ahead_of_those_in_use() -> None:
+    sequences = SequenceMap()
+    for number in range(1, 3 * AHEAD, 7):
+        sequences.saw(number)
+        assert sequences.reserved >= number + AHEAD // 2 - 1
+    sequences.held(10 * AHEAD)
+    assert sequences.reserved == 11 * AHEAD
+    sequences.held(10 * AHEAD + 1)
+    assert sequences.reserved == 11 * AHEAD
+
+
+@pytest.mark.requirement("journal.numbering")
+def test_a_number_may_be_shown_when_what_is_durable_covers_it() -> None:
+    sequences = SequenceMap()
+    sequences.recognise(OLD)
+    assert not sequences.is_on_record(1)
+    sequences.on_record = sequences.numbering()
+    assert sequences.is_on_record(AHEAD)
+    assert not sequences.is_on_record(AHEAD + 1)
+    sequences.saw(21)
+    assert sequences.is_on_record(21)  # how far was read is no part of it
+    sequences.recognise(NEW)
+    assert not sequences.is_on_record(22)
+    sequences.on_record = sequences.numbering()
+    assert sequences.is_on_record(22)
+    again = SequenceMap()
+    again.restore(sequences.numbering())
+    assert again.is_on_record(22)

@@ -4,7 +4,8 @@ import pytest
 
 from proxy.core.elicitation import AnswerKind
 from proxy.core.flags import FlagSet
-from proxy.core.outcome import Result
+from proxy.core.outcome import Door, Result
+from proxy.core.routing import Route
 from tests.support.manual_clock import settle
 from tests.support.stdio_pipe import (
     INITIALIZE,
@@ -57,7 +58,8 @@ async def test_a_question_ends_the_wait_with_a_result_in_the_legacy_shape() -> N
         assert "resultType" not in str(made.to_client.of("w-1"))
         assert made.to_server.text == INITIALIZE
         assert made.results() == [Result.DELIVERED]
-        assert made.stand.recorder.outcomes[0].items == 1
+        (outcome,) = made.stand.recorder.outcomes
+        assert (outcome.door, outcome.items, outcome.route) == (Door.MCP_STDIO, 1, Route.ELICITATION)
 
 
 @pytest.mark.requirement("stdio.wait")
@@ -159,6 +161,7 @@ async def test_a_wait_of_the_legacy_cohort_is_the_servers_and_leaves_its_outcome
         await settle()
         (outcome,) = made.stand.recorder.outcomes
         assert (outcome.result, outcome.seconds, outcome.agent_id) == (Result.RELAYED, 7, "bob")
+        assert (outcome.door, outcome.route) == (Door.MCP_STDIO, Route.LEGACY)
         await made.say(cancelled(2))
         assert made.to_server.text.endswith(cancelled(2))
         made.door.drop()
@@ -225,6 +228,7 @@ async def test_the_configured_agent_counts_whatever_a_call_claims() -> None:
         await made.say(respond(2, asked, data={"colour": "red"}))
         assert made.result(2)["status"] == "success"
         assert {outcome.agent_id for outcome in made.stand.recorder.outcomes} == {"bob"}
+        assert {outcome.door for outcome in made.stand.recorder.outcomes} == {Door.MCP_STDIO}
 
 
 @pytest.mark.requirement("stdio.answer")

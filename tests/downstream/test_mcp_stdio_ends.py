@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from proxy.core.outcome import Result
-from proxy.downstream import mcp_lines, mcp_stdio
+from proxy.downstream import mcp_lines, mcp_pipe
 from tests.support.manual_clock import settle
 from tests.support.stdio_pipe import INITIALIZE, asked_by_wait, pipe, respond, wait
 
@@ -110,7 +110,7 @@ async def test_requests_to_a_server_that_reads_no_more_are_refused() -> None:
 
 @pytest.fixture(name="_short_lines")
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_stdio, "LineSplitter", lambda: mcp_lines.LineSplitter(2_000))
+    monkeypatch.setattr(mcp_pipe, "LineSplitter", lambda: mcp_lines.LineSplitter(2_000))
 
 
 @pytest.mark.requirement("stdio.too_long")
@@ -136,7 +136,7 @@ async def test_lines_that_are_too_long_are_refused_to_whoever_waits_for_them() -
 @pytest.mark.requirement("stdio.flow")
 @pytest.mark.usefixtures("_short_lines")
 async def test_what_is_served_here_at_once_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_stdio, "MAX_SERVED", 2)
+    monkeypatch.setattr(mcp_pipe, "MAX_SERVED", 2)
     async with pipe() as made:
         await made.open()
         await made.say(wait(1), wait(2), wait(3))

@@ -191,7 +191,7 @@ class TestOperators:
 class TestFallback:
     @pytest.mark.requirement("breaker.incapable")
     async def test_a_bridge_without_elicitation_is_served_the_legacy_way_in_the_same_call(self, tmp_path: Path) -> None:
-        async with stand(tmp_path, switches=Switches(elicitation=False)) as made:
+        async with stand(tmp_path, {"bridge.source": "rest"}, switches=Switches(elicitation=False)) as made:
             bob = await made.bridge.token("bob")
             task = made.wait("bob", bob, since_sequence=1, timeout_seconds=30)
             await until(lambda: made.arrived("unmatched") + made.arrived("GET /elicitation/pending") > 0)

@@ -214,7 +214,7 @@ class TestNewLog:
             assert sequences(items(old)) == [11, 12, 13]
 
     @pytest.mark.requirement("sequences.restart")
-    async def test_what_was_kept_from_the_old_log_is_not_given_out_under_new_numbers(self) -> None:
+    async def test_what_was_read_of_the_old_log_while_nobody_waited_comes_first_and_under_its_own_number(self) -> None:
         async with flow_stand() as made:
             token = made.bridge.token("bob")
             for _ in range(5):
@@ -228,7 +228,9 @@ class TestNewLog:
             made.bridge.store({"n": "new"})
             assert made.feeds.parts.sequences.recognise((1, made.clock.wall()))
             task = await made.wait("bob", token, since=5)
-            assert (sequences(items(task)), items(task)[0]["data"]) == ([6], {"n": "new"})
+            assert (sequences(items(task)), items(task)[0]["data"]) == ([6], {"n": "kept"})
+            task = await made.wait("bob", token, since=6)
+            assert (sequences(items(task)), items(task)[0]["data"]) == ([7], {"n": "new"})
 
     @pytest.mark.requirement("sequences.hostile_cursor")
     async def test_a_forged_token_cannot_push_the_numbers_of_the_others(self) -> None:

@@ -38,6 +38,18 @@ def test_the_oldest_session_is_forgotten_beyond_the_bound(monkeypatch: pytest.Mo
     assert [name for name in ("s1", "s2", "s3") if clients.get(name)] == ["s1", "s3"]
 
 
+def test_a_session_in_doubt_keeps_what_is_known_of_it() -> None:
+    clients = McpClients()
+    client = McpClient(modes=frozenset({Mode.FORM}))
+    clients.opened("s1", client)
+    assert client.is_sure
+    clients.doubted("s1")
+    clients.doubted("s2")
+    assert clients.get("s1") is client
+    assert not client.is_sure
+    assert clients.get("s2") is None
+
+
 def test_the_agents_of_a_session_are_told_the_latest_last() -> None:
     client = McpClient()
     assert not client.agents

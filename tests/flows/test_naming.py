@@ -26,7 +26,7 @@ class Stand:
         self.bridge = FakeBridge(self.clock)
         self.book = QuestionBook(redeliver_s=30)
         self.sequences = SequenceMap()
-        self.names = AnswerNames(self.book, self.sequences, self.clock)
+        self.names = AnswerNames(self.book, self.clock)
 
     def ask(self, asker: str = "alice", to_agent: str = "bob") -> Elicitation:
         """A question that this sidecar saw being asked."""
@@ -48,7 +48,7 @@ class Stand:
     async def read(self, reader: AgentId = ALICE, *, since: int = 0) -> list[Item | None]:
         """What this agent reads; None for what it has not to read."""
         batch = [message for message in self.bridge.log if message.sequence > since]
-        self.names.learn(reader, batch)
+        self.names.learn(reader, [(message.sequence, message) for message in batch])
         told = [self.names.translate(reader, one, one.raw, sequence=one.sequence) for one in batch]
         return [None if item is None else orjson.loads(item) for item in told]
 

@@ -16,7 +16,6 @@ from proxy.core.errors import (
     TokenRefused,
 )
 from proxy.core.outcome import ElicitationOutcome
-from proxy.flows import respond as respond_module
 from tests.support.answering import BLUE, CUT, RED, ask, give
 from tests.support.fake_bridge import refused
 from tests.support.flow_stand import FlowStand, flow_stand
@@ -87,21 +86,47 @@ class TestDoubt:
     async def test_of_different_answers_that_may_both_have_arrived_none_is_a_success(self) -> None:
         async with flow_stand() as made:
             question = ask(made)
-            await _land_unseen(made, question)
-            made.bridge.fails("respond", lambda: BridgeTimeout("late"))
+            made.bridge.fails("respond", lambda: BridgeUnavailable(CUT), times=1)
+            made.bridge.fails("status", lambda: BridgeUnavailable(CUT), times=1)
+            assert isinstance(await give(made, question, RED), AnswerUndelivered)
+            made.bridge.fails("respond", lambda: BridgeTimeout("late"), times=1, after=True)
             for content in (BLUE, RED, BLUE):
                 assert isinstance(await give(made, question, content), AnswerConflict)
 
-    async def test_only_so_many_answers_of_unknown_outcome_are_remembered(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(respond_module, "MAX_DOUBTFUL", 2)
+    @pytest.mark.requirement("answers.unclear_outcome")
+    async def test_after_one_that_may_have_arrived_the_state_is_asked_for_before_anything_is_sent(self) -> None:
         async with flow_stand() as made:
-            made.bridge.fails("respond", lambda: BridgeUnavailable(CUT))
-            made.bridge.fails("status", lambda: BridgeUnavailable(CUT))
-            for _ in range(4):
-                assert isinstance(await give(made, ask(made), RED), AnswerUndelivered)
-            assert len(made.answers._doubtful) == 2
+            question = ask(made)
+            await _land_unseen(made, question)
+            assert (made.bridge.count("respond"), made.bridge.count("status")) == (1, 1)
+            assert await give(made, question, RED) is ElicitationOutcome.ACCEPTED
+            assert (made.bridge.count("respond"), made.bridge.count("status")) == (1, 2)
+
+    @pytest.mark.requirement("answers.unclear_outcome")
+    async def test_the_bridge_that_ends_the_question_by_it_does_not_take_the_success_away(self) -> None:
+        """A poll finds the question over before the agent gives the same answer again."""
+        async with flow_stand() as made:
+            question = ask(made)
+            await _land_unseen(made, question)
+            wait = await made.wait("bob", made.bridge.token("bob"), timeout_s=4)
+            await made.clock.advance(4)
+            assert wait.result().found.items == ()
+            assert isinstance(await give(made, question, BLUE), AnswerConflict)
+            assert await give(made, question, RED) is ElicitationOutcome.ACCEPTED
+
+    @pytest.mark.requirement("answers.unclear_outcome")
+    async def test_a_sending_that_an_exit_breaks_off_may_have_arrived(self) -> None:
+        async with flow_stand() as made:
+            question = ask(made)
+            gate = made.bridge.gate("respond", after=True)
+            async with asyncio.TaskGroup() as group:
+                call = group.create_task(give(made, question, RED))
+                await gate.reached()
+                made.feeds.parts.errands.close()
+                assert isinstance(await call, AnswerUndelivered)
+            made.bridge.ungate("respond", after=True)
+            assert await give(made, question, RED) is ElicitationOutcome.ACCEPTED
+            assert [answer.content for answer in made.bridge.answers] == [RED]
 
 
 class TestUnclear:

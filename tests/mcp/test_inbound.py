@@ -16,6 +16,7 @@ from proxy.mcp.inbound import (
     Inbound,
     Opening,
     ToolNames,
+    ToQuestion,
     UnreadableAnswer,
     WaitCall,
     classify,
@@ -155,6 +156,24 @@ def test_a_cancel_names_a_request() -> None:
 )
 def test_everything_else_is_nothing(body: bytes) -> None:
     assert _classified(body) is None
+
+
+def test_a_response_to_a_question_of_a_sidecar_is_told_from_all_others() -> None:
+    body = b'{"jsonrpc":"2.0","id":"esc-%032d","result":{}}' % 1
+    assert any(mark in body for mark in LOOKED_AT)
+    found = _classified(body)
+    assert isinstance(found, ToQuestion)
+    assert found.response.raw == body
+    for other in (b'"esc-1"', b"1", b'"mine"'):
+        assert _classified(b'{"jsonrpc":"2.0","id":%b,"result":{}}' % other) is None
+
+
+def test_only_a_wait_can_be_a_retry_of_ours() -> None:
+    again: dict[str, object] = {"requestState": "esc1.x", "inputResponses": {}}
+    found = _classified(_message("tools/call", {"name": "wait", "arguments": {"agent_id": "bob"}, **again}, id=7))
+    assert isinstance(found, WaitCall)
+    assert found.call.retry is not None
+    assert _classified(_message("tools/call", {"name": "respond", "arguments": ACCEPT, **again}, id=7)) is None
 
 
 @pytest.mark.parametrize("slash", [b"/", b"\\/"])

@@ -11,7 +11,9 @@ from proxy.core.elicitation import AnswerKind
 from proxy.core.errors import InvalidInput
 from proxy.core.ids import MAX_SEQUENCE, AgentId
 from proxy.core.legacy import write_timeout_reply
+from proxy.mcp.revisions import Mode
 from proxy.mcp.tools import (
+    Retry,
     named_elicitation,
     parse_respond_arguments,
     parse_send_arguments,
@@ -74,6 +76,32 @@ class TestCall:
     @pytest.mark.parametrize("member", [b'"requestState":"s"', b'"inputResponses":{}', b'"task":{"ttl":1}'])
     def test_a_call_that_goes_on_with_what_the_server_began_is_the_servers(self, member: bytes) -> None:
         assert read_tool_call(b'{"name":"t","arguments":{},%b}' % member) is None
+
+    def test_a_call_that_goes_on_with_what_we_began_is_a_retry(self) -> None:
+        call = read_tool_call(b'{"name":"t","requestState":"esc1.x","inputResponses":{"a": 1}}')
+        assert call is not None
+        assert call.retry == Retry(state="esc1.x", responses=b'{"a": 1}')
+        call = read_tool_call(b'{"name":"t","requestState":"esc1.x"}')
+        assert call is not None
+        assert call.retry == Retry(state="esc1.x", responses=b"")
+
+    @pytest.mark.parametrize("member", [b'"task":{"ttl":1}', b'"requestState":"esc1.y"', b'"inputResponses":{}'])
+    def test_a_retry_that_is_also_somebody_elses_is_the_servers(self, member: bytes) -> None:
+        state = b"" if b"requestState" in member else b'"requestState":7,'
+        if b"requestState" in member:
+            member += b',"task":{}'
+        assert read_tool_call(b'{"name":"t",%b%b}' % (state, member)) is None
+
+    def test_a_call_of_the_envelope_era_says_who_calls_and_how_it_can_be_asked(self) -> None:
+        prefix = b'"io.modelcontextprotocol/'
+        meta = b'{%bclientCapabilities":{"elicitation":{}},%bclientInfo":{"name":"zed"}}' % (prefix, prefix)
+        call = read_tool_call(b'{"name":"t","_meta":%b}' % meta)
+        assert call is not None
+        assert (call.modes, call.client_name) == (frozenset({Mode.FORM}), "zed")
+        meta = b'{%bclientCapabilities":[],%bclientInfo":{"name":7}}' % (prefix, prefix)
+        call = read_tool_call(b'{"name":"t","_meta":%b}' % meta)
+        assert call is not None
+        assert (call.modes, call.client_name) == (frozenset(), "")
 
     @given(st.binary())
     def test_no_bytes_make_it_fail(self, params: bytes) -> None:

@@ -98,6 +98,26 @@ def test_a_wait_that_ended_before_its_route_was_known_is_counted_too(stand: _Sta
     assert stand.value("delivery_seconds_count") == 0
 
 
+@pytest.mark.requirement("metrics.mcp_waits")
+@pytest.mark.parametrize("door", [Door.MCP, Door.MCP_STDIO])
+def test_a_wait_through_an_mcp_door_is_counted_as_one(stand: _Stand, door: Door) -> None:
+    stand.recorder.record(replace(WAIT, door=door))
+    assert stand.value("waits_total", route="elicitation", reason="split", door=door.value) == 1
+    assert stand.value("calls_total", door=door.value, result="delivered") == 1
+    assert stand.value("delivery_seconds_count", cohort="elicitation") == 2
+    assert stand.part("cohorts", "elicitation", "waits") == 1
+
+
+@pytest.mark.requirement("metrics.mcp_waits")
+@pytest.mark.parametrize("door", [Door.MCP, Door.MCP_STDIO])
+def test_what_else_comes_through_an_mcp_door_is_no_wait(stand: _Stand, door: Door) -> None:
+    answered = Outcome(door=door, result=Result.ANSWERED, seconds=0.5, status=200, agent_id="a")
+    for outcome in (answered, replace(answered, result=Result.RELAYED), replace(answered, result=Result.REFUSED)):
+        stand.recorder.record(outcome)
+    assert stand.value("calls_total", door=door.value) == 3
+    assert stand.value("waits_total") == stand.value("wait_seconds_count") == stand.value("legacy_calls_total") == 0
+
+
 def test_a_fallback_is_counted_by_its_reason(stand: _Stand) -> None:
     stand.recorder.record(replace(WAIT, fell_back=Reason.INCAPABLE))
     stand.recorder.record(replace(WAIT, fell_back=Reason.SPLIT))

@@ -1,6 +1,7 @@
 // An MCP client on @modelcontextprotocol/sdk 1.x: handshake era; peer_client.py tells how to run it.
 
 import { Client as SdkClient } from "@modelcontextprotocol/sdk/client/index.js";
+import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js";
@@ -13,9 +14,10 @@ await run(async (client, onClose) => {
   if (client.answers)
     sdk.setRequestHandler(ElicitRequestSchema, (request, extra) => client.asked(request.params, extra.signal));
   sdk.fallbackNotificationHandler = async (notification) => client.heard(notification);
+  const HttpTransport = plan.sse ? SSEClientTransport : StreamableHTTPClientTransport;
   const transport = plan.stdio
     ? new StdioClientTransport({ command: plan.stdio[0], args: plan.stdio.slice(1), stderr: "inherit" })
-    : new StreamableHTTPClientTransport(new URL(plan.url), { requestInit: { headers: plan.headers ?? {} } });
+    : new HttpTransport(new URL(plan.url), { requestInit: { headers: plan.headers ?? {} } });
   let revision = null;
   const tell = transport.setProtocolVersion?.bind(transport);
   transport.setProtocolVersion = (chosen) => ((revision = chosen), tell?.(chosen));

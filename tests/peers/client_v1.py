@@ -1,10 +1,11 @@
-"""An MCP client on the `mcp` SDK 1.x: handshake era, streamable HTTP or stdio; peer_client.py tells how to run it."""
+"""An MCP client on the `mcp` SDK 1.x: handshake era, HTTP both ways or stdio; peer_client.py tells how to run it."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 
 from mcp import ClientSession, StdioServerParameters, types
+from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
 from peer_client import Client, Json, outcome, run, unheard
@@ -51,7 +52,8 @@ async def work(client: Client) -> None:
             launched = StdioServerParameters(command=command[0], args=command[1:])
             streams = await stack.enter_async_context(stdio_client(launched))
         else:
-            opened = streamablehttp_client(str(client.plan["url"]), headers=client.headers)
+            connect = sse_client if client.plan.get("sse") else streamablehttp_client
+            opened = connect(str(client.plan["url"]), headers=client.headers)
             streams = await stack.enter_async_context(opened)
         callback = asked if client.answers else None
         session = ClientSession(streams[0], streams[1], elicitation_callback=callback, message_handler=heard)

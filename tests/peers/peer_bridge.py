@@ -36,6 +36,10 @@ class NoSessionError(Exception):
     """There is no Bridge session, and there will be none."""
 
 
+def _untold(**_fields: object) -> None:
+    pass
+
+
 @dataclass(slots=True)
 class Bridge:
     """The REST Bridge, as an agent of its own sees it."""
@@ -45,6 +49,8 @@ class Bridge:
     tokens: dict[str, str] = field(default_factory=dict)
     spoilt: bool = False
     http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=CALL_S, trust_env=False))
+    tell: Callable[..., None] = _untold
+    """Hears of each answer of a client before the Bridge does."""
 
     async def wait(self, agent_id: str, timeout_seconds: int, since_sequence: int | None) -> Json:
         """The legacy wait; a refusal leaves the session as it is."""
@@ -63,8 +69,10 @@ class Bridge:
         return reply.json() if reply.status_code == 200 else _told(reply)
 
     async def answer(self, question: Json, agent_id: str, action: str, content: Json | None) -> Json:
-        """Answer a question in the name of the agent that was asked."""
-        body = {"elicitation_id": question["id"], "responding_agent": agent_id, "response_type": action}
+        """Answer a question in the name of the agent that was asked; the Bridge lets only the asker cancel."""
+        self.tell(kind="answered", id=question["id"], action=action)
+        kind = "decline" if action == "cancel" else action
+        body = {"elicitation_id": question["id"], "responding_agent": agent_id, "response_type": kind}
         if content is not None:
             body["data"] = content
         reply = await self._send("POST", "/elicitation/respond", json=body, agent=agent_id)

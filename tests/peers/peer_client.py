@@ -7,7 +7,7 @@ true} to leave in the middle of everything. Clients run side by side; the end of
 
 A plan has
 
-    url         address of a server (streamable HTTP), or
+    url         address of a server (streamable HTTP, or with `sse` HTTP+SSE where a client knows it), or
     stdio       a command line to launch as a server
     headers     HTTP headers to send along
     mode        auto, legacy or 2026-07-28; only for clients that speak both eras

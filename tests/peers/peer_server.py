@@ -1,6 +1,7 @@
 """What all MCP server peers written in Python share: the command line, and serving on a free port.
 
-    server_X.py (--stdio | --port N) [--bridge URL] [--asks] [--json-response] [--stateless] [--sse] [--leash]
+    server_X.py (--stdio | --port N) [--bridge URL] [--asks] [--json-response] [--stateless] [--leash]
+                [--sse [--absolute]]
 
 With --port it prints one line of JSON when it is ready: {"kind": "ready", "url", "pid"}. Port 0 takes a free one.
 It is always on 127.0.0.1, and SIGTERM ends it at once.
@@ -14,6 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 
 import uvicorn
@@ -38,12 +40,13 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--stateless", action="store_true", help="open no sessions")
     parser.add_argument("--leash", action="store_true", help="end when standard input does, so with whoever started it")
     parser.add_argument("--sse", action="store_true", help="speak HTTP+SSE, the transport of 2024-11-05")
+    parser.add_argument("--absolute", action="store_true", help="with --sse: name the endpoint by an absolute URL")
     return parser.parse_args()
 
 
 def tools_of(options: argparse.Namespace) -> Tools:
     """The Bridge's tools as told by the command line."""
-    return Tools(Bridge(options.bridge.rstrip("/"), options.agent))
+    return Tools(Bridge(options.bridge.rstrip("/"), options.agent, tell=partial(tell, options)))
 
 
 def tell(options: argparse.Namespace, **fields: object) -> None:
@@ -62,6 +65,20 @@ async def dawdle(options: argparse.Namespace, seconds: float, steps: int, report
         raise
     tell(options, kind="finished", tool="slow")
     return f"took {seconds:g} s"
+
+
+def with_absolute_endpoint(app: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """An ASGI application whose stream names the place to post to as a server does that knows its own address."""
+
+    async def serve(scope: dict, receive: object, send: Callable[[dict], Awaitable[None]]) -> None:
+        async def put(message: dict) -> None:
+            origin = b"http://" + dict(scope["headers"])[b"host"]
+            body = message.get("body", b"").replace(b"event: endpoint\r\ndata: ", b"event: endpoint\r\ndata: " + origin)
+            await send({**message, "body": body} if "body" in message else message)
+
+        await app(scope, receive, put if scope["type"] == "http" else send)
+
+    return serve
 
 
 def hold_leash() -> None:

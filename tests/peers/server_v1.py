@@ -4,7 +4,7 @@ import json
 
 from mcp.server.fastmcp import Context, FastMCP
 from peer_bridge import Json, as_text
-from peer_server import dawdle, read_options, run, tools_of
+from peer_server import dawdle, read_options, run, tools_of, with_absolute_endpoint
 
 NAME_SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
@@ -80,5 +80,13 @@ for tool in (
 ):
     server.add_tool(tool)
 
+
+def app() -> object:
+    """The HTTP application that was asked for."""
+    if not options.sse:
+        return server.streamable_http_app()
+    return with_absolute_endpoint(server.sse_app()) if options.absolute else server.sse_app()
+
+
 if __name__ == "__main__":
-    run(options, server.sse_app() if options.sse else server.streamable_http_app(), server.run_stdio_async, "mcp")
+    run(options, app(), server.run_stdio_async, "mcp")

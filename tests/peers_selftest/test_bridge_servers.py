@@ -1,5 +1,6 @@
 """The Bridge's MCP servers, in front of the development Bridge: the legacy tools, and a wait that asks by itself."""
 
+import itertools
 import json
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -48,7 +49,9 @@ class Rest:
 def bridge() -> Iterator[Rest]:
     """The development Bridge; it looks ten times a second, so that no test waits for it."""
     with children() as started:
-        child = started.run("bridge", "--listen", "127.0.0.1:0", "--poll-seconds", "0.1", "--set", "rate_limits=off")
+        # The servers ask often, and all tests of this file take longer than the Bridge watches for that.
+        limits = ["--set", "rate_limits=off", "--set", "abuse_rule=off"]
+        child = started.run("bridge", "--listen", "127.0.0.1:0", "--poll-seconds", "0.1", *limits)
         yield Rest(str(child.hear(event="ready")["url"]))
 
 
@@ -62,9 +65,9 @@ def _result(run: Run) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("server", ["mcp-1.30", "mcp-2.3"])
+@pytest.mark.parametrize("server", ["mcp-1.30", "mcp-2.3", "ts-1", "ts-2"])
 def test_a_stored_event_comes_out_of_the_wait(room: Room, bridge: Rest, server: str) -> None:
-    url = room.server(server, "--bridge", bridge.url).url
+    url = room.server(server, "--bridge", bridge.url, "--agent", f"store-of-{server}".replace(".", "_")).url
     event = {"event_type": "AGENT_HEARTBEAT", "event_data": {"of": server}, "agent_id": "bob"}
     stored = _result(room.client("mcp-1.30", url=url, calls=[call("lighthouse_store_event", event)]))
     assert stored["status"] == "stored"
@@ -80,10 +83,11 @@ def _items(found: Mapping[str, object], name: str) -> list[dict[str, object]]:
     return items
 
 
-@pytest.mark.parametrize("server", ["mcp-1.30", "mcp-2.3"])
+@pytest.mark.parametrize("server", ["mcp-1.30", "mcp-2.3", "ts-1", "ts-2"])
 def test_a_question_to_the_server_is_answered_through_its_tools(room: Room, bridge: Rest, server: str) -> None:
-    url = room.server(server, "--bridge", bridge.url).url
-    asked = bridge.ask("mcp_server")
+    agent = f"tools-of-{server}".replace(".", "_")
+    url = room.server(server, "--bridge", bridge.url, "--agent", agent).url
+    asked = bridge.ask(agent)
     answer = {"elicitation_id": asked, "response_type": "accept", "data": {"build": "b42"}}
     listed = _result(room.client("mcp-1.30", url=url, calls=[call("lighthouse_check_elicitations")]))
     assert asked in {item["id"] for item in _items(listed, "elicitations")}
@@ -92,12 +96,17 @@ def test_a_question_to_the_server_is_answered_through_its_tools(room: Room, brid
 
 
 @pytest.mark.parametrize("action", ["accept", "decline"])
-@pytest.mark.parametrize("client", ["mcp-1.22", "mcp-1.30", "mcp-2.3", "fastmcp-4", "ts-2"])
-@pytest.mark.parametrize("server", ["mcp-1.30", "mcp-2.3"])
+@pytest.mark.parametrize(
+    ("server", "client"),
+    [
+        *itertools.product(["mcp-1.30", "mcp-2.3", "ts-1"], ["mcp-1.22", "mcp-1.30", "mcp-2.3", "fastmcp-4", "ts-2"]),
+        *itertools.product(["ts-2"], ["mcp-2.3", "fastmcp-4", "ts-2"]),
+    ],
+)
 def test_a_wait_that_asks_brings_the_answer_to_the_bridge(
     *, room: Room, bridge: Rest, server: str, client: str, action: str
 ) -> None:
-    url = room.server(server, "--bridge", bridge.url, "--asks").url
+    url = room.server(server, "--bridge", bridge.url, "--asks", "--agent", f"asks-of-{server}".replace(".", "_")).url
     agent = f"{client}-{server}-{action}".replace(".", "_")
     newest = max((int(str(item["sequence"])) for item in _items(bridge.get("/event/query"), "events")), default=0)
     asked = bridge.ask(agent)
@@ -111,8 +120,9 @@ def test_a_wait_that_asks_brings_the_answer_to_the_bridge(
     assert bridge.get(f"/elicitation/status/{asked}")["status"] in {"accepted", "declined"}
 
 
-def test_a_refused_session_is_never_opened_again(room: Room, bridge: Rest) -> None:
-    url = room.server("mcp-1.30", "--bridge", bridge.url, "--agent", "evicted").url
+@pytest.mark.parametrize("server", ["mcp-1.30", "ts-1"])
+def test_a_refused_session_is_never_opened_again(room: Room, bridge: Rest, server: str) -> None:
+    url = room.server(server, "--bridge", bridge.url, "--agent", "evicted").url
     wait = call("lighthouse_wait_for_messages", {"agent_id": "alice", "timeout_seconds": 0})
     store = call("lighthouse_store_event", {"event_type": "x", "event_data": {}, "agent_id": "evicted"})
     run = room.client("mcp-1.30", url=url, interactive=True)

@@ -12,6 +12,7 @@ from proxy.core.breaker import Breaker
 from proxy.core.elicitation import Answer, AnswerKind
 from proxy.core.flags import FlagSet
 from proxy.core.ids import AgentId, ElicitationId, Sequence
+from proxy.core.inbox import Inbox
 from proxy.core.legacy import WaitAsk
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
@@ -26,6 +27,7 @@ from proxy.flows.naming import AnswerNames
 from proxy.flows.respond import Answers, AnswerTaken
 from proxy.flows.wait import WaitServed, serve_peek, serve_wait
 from proxy.stores.memory import MemoryFlagStore
+from tests.support.crash_journal import CrashJournal
 from tests.support.fake_bridge import FakeBridge
 from tests.support.fake_recorder import FakeRecorder
 from tests.support.manual_clock import ManualClock, settle
@@ -33,6 +35,16 @@ from tests.support.manual_clock import ManualClock, settle
 EVERYBODY = FlagSet(elicitation_enabled=True, elicitation_percentage=100.0)
 
 Item = dict[str, object]
+
+
+class World:
+    """What outlives a process: time, the Bridge, what was recorded, and the journal."""
+
+    def __init__(self, *, writes_notes: bool = False) -> None:
+        self.clock = ManualClock()
+        self.bridge = FakeBridge(self.clock, writes_notes=writes_notes)
+        self.recorder = FakeRecorder()
+        self.journal = CrashJournal()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +145,18 @@ async def flow_stand(
     max_parked: int = 100,
     hold_s: float = 20.0,
     redeliver_s: float = 30.0,
+    world: World | None = None,
 ) -> AsyncIterator[FlowStand]:
-    """Flows that end with the block."""
-    clock = ManualClock()
-    bridge, recorder = FakeBridge(clock), FakeRecorder()
-    book, numbers = QuestionBook(redeliver_s=redeliver_s), SequenceMap()
+    """Flows that end with the block; in a `world` that outlives them they go on where an earlier process was."""
+    world = world or World()
+    clock, bridge, recorder, write = world.clock, world.bridge, world.recorder, world.journal.write
+    book, numbers = QuestionBook(redeliver_s=redeliver_s, write=write), SequenceMap(write=write)
+    names, inbox, found = AnswerNames(book, clock, write), Inbox(write=write), world.journal.begin()
+    if found.numbering is not None:
+        numbers.restore(found.numbering)
+    book.restore(found.questions, now=clock.now())
+    names.restore(found.names)
+    inbox.restore(found)
     breaker = Breaker(failures=breaker_failures, cooldown_s=10.0, incapable_s=30.0)
     board = FlagBoard(MemoryFlagStore(), clock, salt="", groups={})
     await board.open(flags)
@@ -154,7 +173,7 @@ async def flow_stand(
             book=book,
             breaker=breaker,
             sequences=numbers,
-            names=AnswerNames(book, numbers, clock),
+            names=names,
             clock=clock,
             recorder=recorder,
             spawn=spawn,
@@ -162,6 +181,8 @@ async def flow_stand(
             sessions=AgentSessions(bridge, errands.begin),
             new_pace=lambda: Pace(per_minute=60, burst=10, fast_s=0.1, idle_s=2.0),
             hold_s=hold_s,
+            inbox=inbox,
+            synced=world.journal.synced,
         )
         feeds = Feeds(parts, board, max_parked=max_parked)
         stand = FlowStand(

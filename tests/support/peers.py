@@ -44,6 +44,9 @@ SERVERS: Final = {
     "mcp-2.3": ("mcp-2.3", "server_v2.py"),
     "fastmcp-3": ("fastmcp-3", "server_fastmcp.py"),
     "fastmcp-4": ("fastmcp-4", "server_fastmcp.py"),
+    "ts-1": (peers.NODE, "server_ts_v1.mjs"),
+    "ts-2": (peers.NODE, "server_ts_v2.mjs"),
+    "modern": ("mcp-2.3", "server_modern.py"),
     "conformance": ("mcp-2.3", "conformance_server.py"),
 }
 """Server peers by name: environment and script."""

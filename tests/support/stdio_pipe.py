@@ -1,6 +1,7 @@
 """A door on standard input and output between a client and a server that the test plays."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,12 +9,23 @@ from types import MappingProxyType
 
 import orjson
 
+from proxy.core.delivery import DeliveryRule
 from proxy.core.flags import FlagSet
 from proxy.core.ids import AgentId
 from proxy.core.outcome import Result
-from proxy.downstream.mcp_stdio import Ends, StdioDoor, StdioParts
+from proxy.downstream.mcp_asking import Asking
+from proxy.downstream.mcp_pipe import Ends, Pipe
+from proxy.downstream.mcp_stdio import StdioDoor, StdioParts
+from proxy.downstream.tool_list import ToolList
+from proxy.flows.asked_wait import AskedWaits
+from proxy.flows.client_answers import ClientAnswers
+from proxy.flows.client_questions import ClientQuestions
+from proxy.flows.errands import Errands
+from proxy.flows.suspended_wait import SuspendedWaits
 from proxy.flows.tool_call import ToolCalls
 from proxy.mcp.inbound import ToolNames
+from proxy.mcp.tool_notes import ToolNote
+from proxy.stores.memory import MemoryExchangeStore
 from tests.support.flow_stand import EVERYBODY, FlowStand, flow_stand
 from tests.support.manual_clock import settle
 
@@ -25,6 +37,7 @@ MODERN: Json = {
 }
 INITIALIZE = b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}\n'
 NOTHING: Mapping[str, object] = MappingProxyType({})
+FORM: Mapping[str, object] = MappingProxyType({"form": {}})
 
 
 class Queue:
@@ -77,7 +90,7 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pipe:
+class Piped:
     """A door between a client and a server that the test plays."""
 
     stand: FlowStand
@@ -87,6 +100,7 @@ class Pipe:
     server: Queue
     to_server: Paper
     log: Lost
+    questions: ClientQuestions
 
     async def say(self, *lines: bytes) -> None:
         """The client says something."""
@@ -96,6 +110,34 @@ class Pipe:
     async def open(self) -> None:
         """The client's handshake begins."""
         await self.say(INITIALIZE)
+
+    async def agree(self, *, elicitation: object = FORM, name: str = "t", revision: str = "2025-11-25") -> None:
+        """The whole handshake, of a client that can be asked."""
+        can = dict(elicitation) if isinstance(elicitation, Mapping) else elicitation
+        capabilities = {} if can is None else {"elicitation": can}
+        params = {"protocolVersion": revision, "capabilities": capabilities, "clientInfo": {"name": name}}
+        await self.say(line("initialize", params, id=0))
+        self.server.put(orjson.dumps({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": revision}}) + b"\n")
+        await settle()
+        self.to_client.text = self.to_server.text = b""
+
+    def asked(self) -> list[Json]:
+        """The questions that were put to the client."""
+        return [message for message in self.to_client.messages if message.get("method") == "elicitation/create"]
+
+    def taken_back(self) -> list[object]:
+        """Ids of the questions that are no longer waited for."""
+        methods = [message for message in self.to_client.messages if message.get("method") == "notifications/cancelled"]
+        return [params["requestId"] for message in methods if isinstance(params := message["params"], dict)]
+
+    async def answer(self, question: Json, given: Json | None = None, *, error: object = None) -> None:
+        """The client answers a question."""
+        told = {"result": given} if error is None else {"error": error}
+        await self.say(orjson.dumps({"jsonrpc": "2.0", "id": question["id"], **told}) + b"\n")
+
+    def items(self, request_id: object) -> list[tuple[object, Json]]:
+        """Kind and data of each item of a result."""
+        return [(event["event_type"], event["data"]) for event in self.events(request_id)]  # type: ignore[misc]  # data
 
     def result(self, request_id: object) -> Json:
         """The text of a tool's result, which is JSON."""
@@ -112,6 +154,10 @@ class Pipe:
     def results(self) -> list[Result]:
         """How the calls ended."""
         return [outcome.result for outcome in self.stand.recorder.outcomes]
+
+
+def line(method: str, params: Mapping[str, object], **more: object) -> bytes:
+    return orjson.dumps({"jsonrpc": "2.0", **more, "method": method, "params": dict(params)}) + b"\n"
 
 
 def call(request_id: object, tool: str, arguments: Mapping[str, object], meta: Mapping[str, object] = NOTHING) -> bytes:
@@ -133,12 +179,43 @@ def cancelled(request_id: object) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}) + b"\n"
 
 
+RESULT, ELICIT = DeliveryRule(), DeliveryRule(to_all=True)
+NOTE = ToolNote(frozenset({"wait_for_messages"}), "Deprecated.")
+
+
+def _asking(stand: FlowStand, calls: ToolCalls, pipe: Pipe, rule: DeliveryRule) -> Asking:
+    questions = ClientQuestions(stand.clock, secrets.token_bytes, late=lambda *_: None)
+    answers = ClientAnswers(calls, Errands(pipe.begin), stand.recorder)
+    return Asking(
+        rule=rule,
+        questions=questions,
+        asked=AskedWaits(calls, questions, answers, stand.clock),
+        suspended=SuspendedWaits(
+            calls,
+            answers,
+            MemoryExchangeStore(stand.clock, secrets.token_bytes),
+            clock=stand.clock,
+            chance=secrets.token_bytes,
+            server_info={"name": "sidecar"},
+        ),
+    )
+
+
 @asynccontextmanager
-async def pipe(*, flags: FlagSet = EVERYBODY, agent_id: str = "", hold_cap_s: int = 55) -> AsyncIterator[Pipe]:
+async def pipe(
+    *, flags: FlagSet = EVERYBODY, agent_id: str = "", hold_cap_s: int = 55, rule: DeliveryRule = RESULT
+) -> AsyncIterator[Piped]:
+    """A door that carries lines for as long as the block lasts."""
     async with asyncio.timeout(20), flow_stand(flags=flags) as stand:
         client, to_client, server, to_server, log = Queue(), Paper(), Queue(), Paper(), Lost()
+        calls = ToolCalls(stand.feeds, stand.answers, stand.board, stand.feeds.parts.sessions)
+        ends = Ends(from_client=client, to_client=to_client, from_server=server, to_server=to_server)
+        between = Pipe(ends, stand.spawn, log)
+        asking = _asking(stand, calls, between, rule)
         parts = StdioParts(
-            calls=ToolCalls(stand.feeds, stand.answers, stand.board, stand.feeds.parts.sessions),
+            calls=calls,
+            asking=asking,
+            tools=ToolList(stand.board, NOTE),
             names=ToolNames(
                 wait=frozenset({"wait_for_messages"}),
                 respond=frozenset({"lighthouse_respond_to_elicitation"}),
@@ -146,19 +223,16 @@ async def pipe(*, flags: FlagSet = EVERYBODY, agent_id: str = "", hold_cap_s: in
             ),
             recorder=stand.recorder,
             clock=stand.clock,
-            spawn=stand.spawn,
-            log=log,
             agent_id=AgentId(agent_id) if agent_id else None,
             default_timeout_s=60,
             hold_cap_s=hold_cap_s,
             guide_url="https://guide.example",
         )
-        ends = Ends(from_client=client, to_client=to_client, from_server=server, to_server=to_server)
-        door = StdioDoor(ends, parts)
+        door = StdioDoor(between, parts)
         up = stand.spawn(door.upward(), "up")
         down = stand.spawn(door.downward(), "down")
         try:
-            yield Pipe(
+            yield Piped(
                 stand=stand,
                 door=door,
                 client=client,
@@ -166,6 +240,7 @@ async def pipe(*, flags: FlagSet = EVERYBODY, agent_id: str = "", hold_cap_s: in
                 server=server,
                 to_server=to_server,
                 log=log,
+                questions=asking.questions,
             )
         finally:
             to_client.room.set()
@@ -176,7 +251,7 @@ async def pipe(*, flags: FlagSet = EVERYBODY, agent_id: str = "", hold_cap_s: in
             down.cancel()
 
 
-async def asked_by_wait(made: Pipe, **waiting: object) -> str:
+async def asked_by_wait(made: Piped, **waiting: object) -> str:
     """A question that the client knows of."""
     await made.open()
     asked = made.stand.bridge.ask("bob", shape={"colour": {"type": "string"}})

@@ -1,0 +1,149 @@
+"""Opens the state file at a start, in whatever order it is found.
+
+- A sound file is taken up.
+- A damaged one is set aside under another name, and a fresh one is begun with what could still be read of the flags,
+  of the forced agents and of the keys. Where the flags cannot be read, the fresh state begins with elicitation off:
+  no agent is moved to the elicitation way by a damage, and the legacy way serves everybody until an operator decides.
+- One that can be read but not written (disk full or read-only, held by another process) is read; the sidecar serves
+  with what it says, keeps its state in memory, and writes everything as soon as the file can be written.
+- One that can be neither written nor read stops the start, as stored flags must not become the configured ones unseen;
+  so does one of a newer release. `state.url = "memory:"` begins without any.
+
+Source: ARCHITECTURE.md 2.6 and 3.4.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from proxy.core.errors import StateUnavailable
+from proxy.core.journal import Recovered
+from proxy.stores.journal import read_journal
+from proxy.stores.writer import SCHEMA_VERSION, SqliteWriter, is_damage, open_database, open_read_only
+
+BESIDE: Final = ("", "-wal", "-shm")
+"""What belongs to one database. Source: SQLite, "Temporary Files Used By SQLite" 2.1 to 2.3."""
+
+CARRIED: Final[Mapping[str, str]] = {
+    "flags": "version, body",
+    "flag_history": "version, at, author, reason, changes",
+    "forced": "agent_id, cohort, until",
+    "seal_keys": "key_id, secret, made_at",
+}
+"""Tables that outlive a damage as far as they can be read, and their columns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateFile:
+    """A state file that is open, and what there is to say about it."""
+
+    writer: SqliteWriter
+    recovered: Recovered = field(default_factory=Recovered)
+    """What the journal holds."""
+    set_aside: str = ""
+    """Path of the damaged file, where there was one."""
+    flags_are_lost: bool = False
+    """There were flags in it, or may have been, that cannot be read."""
+    trouble: str = ""
+    """Why it cannot be written now; empty where it can."""
+
+
+def open_state_file(path: Path, *, now: float) -> StateFile:
+    """Open the state file; see above. `now` in seconds since the epoch. Blocks: not for the event loop.
+
+    Raises:
+        StateUnavailable: it can be neither written nor read, or was written by a newer release.
+    """
+    try:
+        connection = open_database(path)
+    except StateUnavailable as refusal:
+        if is_damage(refusal):
+            return _begin_anew(path, now)
+        return _read_for_now(path, refusal)
+    try:
+        _read_all(connection, tuple(CARRIED))
+        recovered = read_journal(connection)
+    except (sqlite3.DatabaseError, StateUnavailable) as error:
+        connection.close()
+        if isinstance(error, StateUnavailable) or is_damage(error):
+            return _begin_anew(path, now)
+        raise StateUnavailable(f"the state file {path} cannot be read: {error}") from error
+    return StateFile(writer=SqliteWriter(path, connection), recovered=recovered)
+
+
+def _read_for_now(path: Path, refusal: StateUnavailable) -> StateFile:
+    try:
+        connection = open_read_only(path)
+    except StateUnavailable:
+        raise refusal from None
+    try:
+        is_present = connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+        _read_all(connection, ("flags", "forced"))
+        recovered = read_journal(connection) if is_present else Recovered()
+    except (sqlite3.Error, StateUnavailable):
+        connection.close()
+        raise refusal from None
+    return StateFile(
+        writer=SqliteWriter(path, connection, is_read_only=True), recovered=recovered, trouble=refusal.detail
+    )
+
+
+def _read_all(connection: sqlite3.Connection, tables: Sequence[str]) -> dict[str, list[tuple[object, ...]]]:
+    return {
+        table: connection.execute(f"SELECT {CARRIED[table]} FROM {table}").fetchall()  # noqa: S608  # names of our own
+        for table in tables
+    }
+
+
+def _begin_anew(path: Path, now: float) -> StateFile:
+    """Set a damaged file aside and begin a fresh one with what can be carried over.
+
+    Raises:
+        StateUnavailable: it cannot be moved, or a fresh one cannot be made.
+    """
+    carried = _salvaged(path)
+    aside = _free_name(path, now)
+    try:
+        for suffix in BESIDE:
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        raise StateUnavailable(
+            f"the state file {path} is damaged and cannot be set aside: {error}; move it away or set state.url"
+        ) from error
+    connection = open_database(path)
+    connection.execute("BEGIN IMMEDIATE")
+    for table, rows in carried.items():
+        places = ", ".join("?" * len(CARRIED[table].split(",")))
+        connection.executemany(
+            f"INSERT OR IGNORE INTO {table} ({CARRIED[table]}) VALUES ({places})",  # noqa: S608  # names of our own
+            rows,
+        )
+    connection.execute("COMMIT")
+    return StateFile(writer=SqliteWriter(path, connection), set_aside=str(aside), flags_are_lost="flags" not in carried)
+
+
+def _free_name(path: Path, now: float) -> Path:
+    stamp = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
+    names = (path.with_name(f"{path.name}.corrupt-{stamp}{more}") for more in ("", *(f"-{n}" for n in range(1, 1_000))))
+    return next(name for name in names if not name.exists())
+
+
+def _salvaged(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """The tables that can be read to their end."""
+    found: dict[str, list[tuple[object, ...]]] = {}
+    try:
+        connection = open_read_only(path)
+    except StateUnavailable:
+        return found
+    for table in CARRIED:
+        try:
+            found |= _read_all(connection, (table,))
+        except sqlite3.Error:  # this one is lost, which the caller sees
+            continue
+    connection.close()
+    return found

@@ -1,0 +1,89 @@
+"""Opens what a house stands on and reaches for: state, the Bridge, the MCP server."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from yarl import URL
+
+from proxy.config.schema import Config
+from proxy.downstream.relay import Relay
+from proxy.downstream.relay_upstream import open_relay_session
+from proxy.flows.errands import Errands
+from proxy.ports import Bridge, Clock, FlagStore, QuestionBus
+from proxy.upstream.bridge_http import HttpBridge
+from proxy.upstream.bridge_mcp import McpBridge
+from proxy.upstream.mcp_client import HttpMcpUpstream
+from proxy.upstream.mcp_http import HttpMcpServer
+from proxy.upstream.session import open_bridge_session
+from proxy.wiring.bridges import choose_bridge
+from proxy.wiring.mcp_rooms import McpOutside
+from proxy.wiring.state import Kept, open_state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What the house stands on and reaches for."""
+
+    store: FlagStore
+    kept: Kept
+    """What an earlier process has kept, and where this one keeps it."""
+    bridge: Bridge
+    relay: Relay
+    mcp: McpOutside
+    """The way to the MCP server, which may be elsewhere."""
+    clock: Clock
+    group: asyncio.TaskGroup
+    bus: QuestionBus | None = None
+    """The Bridge as a bus for questions, where it may be one."""
+    asking: McpBridge | None = None
+    """The Bridge as a server that asks by itself, where it is one."""
+
+
+async def open_outside(config: Config, clock: Clock, stack: AsyncExitStack) -> Outside:
+    """Open everything; the stack closes it, the tasks first.
+
+    Raises:
+        StateUnavailable: the state store cannot be opened.
+    """
+    state = await open_state(config, clock, stack)
+    connect_s, limit_s = config.bridge.connect_timeout_s, config.bridge.request_timeout_s
+    relay_session = await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s))
+    session = await stack.enter_async_context(open_bridge_session(connect_timeout_s=connect_s))
+    group = await stack.enter_async_context(asyncio.TaskGroup())
+    url, mcp_url = URL(config.bridge.url), URL(config.bridge.mcp_url or config.bridge.url)
+    endpoint = mcp_url.with_path(config.bridge.mcp_path)
+
+    def spawn(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":
+        return group.create_task(work, name=name)
+
+    # Unwinds from below: calls are given up, the server has a moment to hear of it, then what is left is dropped.
+    errands = Errands(spawn)
+    stack.callback(errands.close)
+    upstream = HttpMcpUpstream(session, endpoint, clock=clock, spawn=errands.begin, request_timeout_s=limit_s)
+
+    async def say_goodbye(died_of: type[BaseException] | None, *_: object) -> None:
+        if died_of is None:  # a house that falls in has no tasks to do it with
+            await upstream.close()
+
+    stack.push_async_exit(say_goodbye)
+    chosen = choose_bridge(
+        config, HttpBridge(session, url, request_timeout_s=limit_s), upstream, clock=clock, spawn=spawn
+    )
+    return Outside(
+        store=state.flags,
+        kept=state.kept,
+        bridge=chosen.bridge,
+        bus=chosen.bus,
+        asking=chosen.asking,
+        relay=Relay(relay_session, url),
+        mcp=McpOutside(
+            relay=Relay(relay_session, mcp_url),
+            server=HttpMcpServer(session, endpoint, request_timeout_s=limit_s),
+            upstream=upstream,
+            exchanges=state.exchanges,
+        ),
+        clock=clock,
+        group=group,
+    )

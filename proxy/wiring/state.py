@@ -1,0 +1,81 @@
+"""Opens what outlives this process: flags, suspended calls and the journal, in a file or in memory."""
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Final
+
+from proxy.config.schema import Config
+from proxy.core.journal import Recovered
+from proxy.observe.logs import logger
+from proxy.ports import Clock, ExchangeStore, FlagStore, JournalStore
+from proxy.stores.journal import SqliteJournal
+from proxy.stores.memory import MemoryExchangeStore, MemoryFlagStore
+from proxy.stores.memory_journal import MemoryJournal
+from proxy.stores.sqlite import SqliteFlagStore
+from proxy.stores.sqlite_exchanges import SqliteExchangeStore
+from proxy.stores.state_file import StateFile, open_state_file
+
+_LOG: Final = logger("proxy.wiring.state")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The journal of this sidecar, what an earlier process left in it, and in what order it was found."""
+
+    journal: JournalStore = field(default_factory=MemoryJournal)
+    recovered: Recovered = field(default_factory=Recovered)
+    set_aside: str = ""
+    """Where the damaged state of an earlier process is now."""
+    flags_are_lost: bool = False
+    """With it went flags that nobody can read."""
+    trouble: str = ""
+    """Why nothing can be written now."""
+
+    def reasons(self) -> list[str]:
+        """What an operator has to know for as long as this process lives."""
+        if not self.set_aside:
+            return []
+        lost = "; its flags cannot be read: elicitation is off until they are set" if self.flags_are_lost else ""
+        return [f"state was set aside: {self.set_aside}{lost}"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """All that outlives this process."""
+
+    flags: FlagStore
+    exchanges: ExchangeStore
+    kept: Kept
+
+
+async def open_state(config: Config, clock: Clock, stack: AsyncExitStack) -> State:
+    """Open the state, which the stack closes.
+
+    Raises:
+        StateUnavailable: it cannot be opened; see `proxy.stores.state_file`.
+    """
+    path = config.state.sqlite_path
+    if path is None:
+        return State(flags=MemoryFlagStore(), exchanges=MemoryExchangeStore(clock, secrets.token_bytes), kept=Kept())
+    found = await asyncio.to_thread(open_state_file, path, now=clock.wall())
+    stack.push_async_callback(asyncio.to_thread, found.writer.close)
+    _tell(found)
+    return State(
+        flags=SqliteFlagStore(found.writer),
+        exchanges=SqliteExchangeStore(found.writer, clock, secrets.token_bytes),
+        kept=Kept(
+            journal=SqliteJournal(found.writer),
+            recovered=found.recovered,
+            set_aside=found.set_aside,
+            flags_are_lost=found.flags_are_lost,
+            trouble=found.trouble,
+        ),
+    )
+
+
+def _tell(found: StateFile) -> None:
+    if found.set_aside:
+        flags = "lost: elicitation is off until they are set" if found.flags_are_lost else "carried over"
+        _LOG.error("state was damaged and set aside", file=found.set_aside, flags=flags, service="begins anew")
