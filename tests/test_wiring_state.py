@@ -69,7 +69,8 @@ async def test_a_state_that_another_process_holds_is_read_and_shown_until_it_is_
         await asyncio.to_thread(other.execute, "ROLLBACK")
 
         async def is_whole() -> bool:
-            return await _reasons(made) == []
+            return (await made.admin("GET", "/readyz")).json["reasons"] == []
 
         await until_told(is_whole)
+        assert await _reasons(made) == []
     await asyncio.to_thread(other.close)

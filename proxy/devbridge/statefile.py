@@ -14,13 +14,15 @@ from proxy.devbridge.events import StoredEvent, read_line, write_line
 class StateFile:
     """One file of events, held open while the Bridge runs."""
 
-    __slots__ = ("_file", "_lock", "_path", "_thread")
+    __slots__ = ("_file", "_lock", "_path", "_pending", "_thread")
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="devbridge-state")
         self._lock = asyncio.Lock()
         self._file: BinaryIO | None = None
+        self._pending: list[bytes] = []
+        """Lines that are not written yet; the loop appends, the thread takes away what it has written."""
 
     async def load(self) -> list[StoredEvent]:
         """Open the file, create it where there is none, and read what it holds.
@@ -36,15 +38,16 @@ class StateFile:
     async def save(self, unsaved: list[StoredEvent]) -> None:
         """Write the events out and take them from the list; returns when all that were given before are written.
 
+        Where the caller leaves, what it gave is written with the next save, and nothing that follows before it.
+
         Raises:
             OSError: the disk refuses.
         """
+        self._pending.extend(write_line(event) for event in unsaved)
+        unsaved.clear()
         async with self._lock:
-            if not unsaved:
-                return
-            lines = b"".join(write_line(event) for event in unsaved)
-            unsaved.clear()
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, lines)
+            if self._pending:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._write)
 
     async def close(self) -> None:
         """Finish what is being written and let file and thread go."""
@@ -60,10 +63,12 @@ class StateFile:
             self._file.truncate(self._file.tell() - len(torn))
         return [read_line(line, number) for number, line in enumerate(lines, start=1)]
 
-    def _write(self, lines: bytes) -> None:
+    def _write(self) -> None:
+        lines = self._pending[:]
         if self._file is not None:
-            self._file.write(lines)
+            self._file.write(b"".join(lines))
             self._file.flush()
+        del self._pending[: len(lines)]
 
     def _close(self) -> None:
         if self._file is not None:

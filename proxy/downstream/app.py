@@ -20,6 +20,7 @@ from proxy.downstream.mcp_http import McpDoor
 from proxy.downstream.problem import error_boundary
 from proxy.downstream.relay import Relay, add_relay_route
 from proxy.downstream.served import served
+from proxy.downstream.sse_endpoint import SseDoors
 from proxy.downstream.wait_http import WaitDoor
 from proxy.ports import Clock, Recorder
 
@@ -47,6 +48,7 @@ class DataParts:
     wait_paths: frozenset[str]
     mcp_path: str
     allowed_hosts: frozenset[str]
+    sse: SseDoors
     bus: BusDoors | None = None
     """Before a Bridge that may have no elicitation."""
 
@@ -95,6 +97,8 @@ def _path_of(target: str) -> str:
 
 
 async def _relay(parts: DataParts, request: web.Request) -> web.StreamResponse:
+    if parts.sse.takes(request.method, _path_of(request.raw_path), request.raw_path):
+        return await parts.sse.serve(request)
     with served(request, Door.RELAY, parts.recorder, parts.clock) as draft:
         response = await parts.relay.relay(request)
         draft.status = response.status

@@ -67,13 +67,14 @@ class Ends:
 class Pipe:
     """The ends, whoever waits behind them, and the tasks that speak to them."""
 
-    __slots__ = ("_ends", "_log", "_spawn", "_tasks", "client_gone")
+    __slots__ = ("_ends", "_is_over", "_log", "_spawn", "_tasks", "client_gone")
 
     def __init__(self, ends: Ends, spawn: Spawn, log: Log) -> None:
         self._ends = ends
         self._spawn = spawn
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_over = False
         self.client_gone = asyncio.Event()
         """Set when the client no longer reads."""
 
@@ -170,6 +171,8 @@ class Pipe:
         task = self._spawn(work, what)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self._is_over:
+            task.cancel()
         return task
 
     async def settle(self, limit_s: float) -> None:
@@ -179,8 +182,16 @@ class Pipe:
                 while self._tasks:
                     await asyncio.wait(self._tasks)
         except TimeoutError:
-            for task in tuple(self._tasks):
-                task.cancel()
+            self._cancel()
+
+    def give_up(self) -> None:
+        """The house closes: nothing goes on any more, not even what waits for a client that does not read."""
+        self._is_over = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
 
 
 async def _sent(way: _Way, message: bytes) -> None:

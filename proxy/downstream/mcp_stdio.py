@@ -106,6 +106,10 @@ class StdioDoor:
         """Wait until nothing is served any more; after `limit_s` seconds give up what is left."""
         await self._pipe.settle(limit_s)
 
+    def give_up(self) -> None:
+        """The house closes: end whatever is still served or said."""
+        self._pipe.give_up()
+
     async def _up(self, block: bytes) -> None:
         self._passing.asked(block)
         if not any(mark in block for mark in LOOKED_AT):

@@ -27,6 +27,7 @@ from proxy.downstream.admin_http import AdminParts, build_admin_app
 from proxy.downstream.app import DataParts, build_data_app
 from proxy.downstream.bus_http import BusDoors
 from proxy.downstream.elicitation_http import ElicitationDoors
+from proxy.downstream.sse_endpoint import SseDoors
 from proxy.downstream.wait_http import WaitDoor
 from proxy.flows.agent_sessions import AgentSessions
 from proxy.flows.bus_questions import BusQuestions
@@ -234,6 +235,13 @@ class House:
             wait_paths=frozenset(config.wait.paths),
             mcp_path=config.bridge.mcp_path,
             allowed_hosts=self._allowed_hosts(config.listen.data),
+            sse=SseDoors(
+                relay=self._outside.mcp.relay,
+                upstream=config.bridge.mcp_url or config.bridge.url,
+                path=config.bridge.sse_path,
+                recorder=self._recorder,
+                clock=self._clock,
+            ),
         )
         return build_data_app(parts)
 

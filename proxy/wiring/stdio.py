@@ -232,6 +232,7 @@ def _begin_life(
     stack.callback(source.stop)
     ends = Ends(from_client=source, to_client=client, from_server=server.output, to_server=server.input)
     door = house.stdio_door(ends)
+    stack.callback(door.give_up)
     life = _Life(house, door, server, clock)
     house.start(life.upward(), "lines of the client", stack)
     house.start(life.downward(client), "lines of the server", stack)

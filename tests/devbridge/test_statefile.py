@@ -1,6 +1,7 @@
 """The event log on disk."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,6 +60,22 @@ async def test_a_torn_last_line_is_cut_off_and_the_next_event_follows_cleanly(pa
         await first.save([events(2)[1]])
     async with opened(path) as second:
         assert await second.load() == events(2)
+
+
+async def test_what_a_caller_that_left_had_given_is_written_before_what_follows(path: Path) -> None:
+    told, gate = events(3), threading.Event()
+    async with opened(path) as first:
+        await first.load()
+        held = first._thread.submit(gate.wait, 5)
+        for event in told[:2]:
+            leaving = asyncio.get_running_loop().create_task(first.save([event]))
+            await asyncio.sleep(0)
+            leaving.cancel()
+        gate.set()
+        await first.save(told[2:])
+        assert held.result(0)
+    async with opened(path) as second:
+        assert await second.load() == told
 
 
 async def test_a_file_of_something_else_is_refused(path: Path) -> None:

@@ -1,5 +1,7 @@
 """The outcomes of calls on a pipe."""
 
+import asyncio
+
 import pytest
 
 from proxy.core.outcome import Door, Result
@@ -7,7 +9,7 @@ from proxy.downstream import mcp_ledger
 from proxy.downstream.mcp_ledger import Ledger
 from proxy.downstream.served import Draft
 from tests.support.fake_recorder import FakeRecorder
-from tests.support.manual_clock import ManualClock
+from tests.support.manual_clock import ManualClock, settle
 
 pytestmark = pytest.mark.requirement("stdio.legacy")
 
@@ -27,6 +29,34 @@ async def test_a_call_leaves_what_its_draft_says_and_how_long_it_took() -> None:
     (outcome,) = recorder.outcomes
     assert (outcome.agent_id, outcome.result, outcome.seconds) == ("bob", Result.DELIVERED, 2)
     assert (outcome.method, outcome.path) == ("tools/call", "wait_for_messages")
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_call_that_a_task_serves_is_over_with_the_task(*, is_cancelled: bool) -> None:
+    ledger, recorder, clock = _ledger()
+    gate = asyncio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work())
+        ledger.follow(task, Draft(Door.MCP_STDIO, result=Result.GONE), "wait_for_messages")
+        await clock.advance(3)
+        assert recorder.outcomes == []
+        if is_cancelled:
+            task.cancel()
+        gate.set()
+    await settle()
+    (outcome,) = recorder.outcomes
+    assert (outcome.result, outcome.seconds, outcome.path) == (Result.GONE, 3, "wait_for_messages")
+
+
+def test_what_is_no_call_of_a_tool_says_what_it_is() -> None:
+    ledger, recorder, _ = _ledger()
+    ledger.end(ledger.begin(Draft(Door.MCP_STDIO), "elicitation/create", method="response"))
+    (outcome,) = recorder.outcomes
+    assert (outcome.method, outcome.path) == ("response", "elicitation/create")
 
 
 async def test_the_time_of_an_item_counts_from_the_call_where_the_item_is_older() -> None:

@@ -84,3 +84,15 @@ async def test_settling_waits_for_what_was_begun_and_gives_up_what_takes_too_lon
         await made.pipe.settle(5)
         assert third.done()
         assert not third.cancelled()
+
+
+async def test_when_the_house_closes_nothing_is_waited_for_and_nothing_begins() -> None:
+    async with _pipe() as made:
+        made.to_client.room.clear()
+        made.pipe.tell_soon(b"never taken")
+        await settle()
+        made.pipe.give_up()
+        late = made.pipe.begin(made.take(b"too late"), "late")
+        await settle()
+        assert late.cancelled()
+        assert made.taken == []

@@ -189,6 +189,19 @@ async def test_without_a_bridge_session_the_server_answers_and_hears_of_a_cancel
         assert made.to_server.text.endswith(cancelled(2))
 
 
+@pytest.mark.requirement("stdio.legacy")
+async def test_a_wait_of_no_time_that_cannot_be_served_is_the_servers() -> None:
+    async with pipe() as made:
+        await made.open()
+        await made.say(wait(1, timeout_seconds=1))
+        await made.stand.clock.advance(2)
+        made.stand.bridge.go_down()
+        await made.say(peek := wait(2, timeout_seconds=0))
+        await made.stand.clock.advance(2)
+        assert made.to_server.text == INITIALIZE + peek
+        assert made.results() == [Result.TIMED_OUT, Result.RELAYED]
+
+
 @pytest.mark.requirement("stdio.answer")
 async def test_the_respond_tool_answers_as_the_agent_that_waited() -> None:
     async with pipe() as made:

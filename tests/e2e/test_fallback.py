@@ -16,10 +16,11 @@ ON_TIME_S = 6.0
 """Generous for a wait of one second on a busy machine, and far from the ten of a call that hangs."""
 
 
+@pytest.mark.parametrize("source", ["auto", "rest"])
 @pytest.mark.parametrize("switch", ["elicitation=off", "fail_elicitation=on", "hang_elicitation=on"])
-def test_a_wait_still_gets_its_message_and_its_time_out(stand: Stand, switch: str) -> None:
+def test_a_wait_still_gets_its_message_and_its_time_out(stand: Stand, switch: str, source: str) -> None:
     stand.start_bridge("--set", switch)
-    stand.start_sidecar()
+    stand.start_sidecar("--set", f"bridge.source={source}")
     stand.set_flags(EVERYBODY)
     token = open_session(stand.data, "bob")
     began = time.monotonic()

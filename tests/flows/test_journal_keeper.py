@@ -1,7 +1,7 @@
 """The journal beside the service: order, group commits, and trouble that stops nobody and leaves no gap."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,72 +19,15 @@ from proxy.core.journal import (
     MessageKept,
     NumberingChanged,
     QuestionNoted,
-    Recovered,
-    Stamped,
 )
 from proxy.core.replay import replay
 from proxy.flows import journal_keeper as keeper_module
 from proxy.flows.journal_keeper import FIRST_RETRY_S, LAST_RETRY_S, PRUNE_S, SYNC_S, JournalKeeper, coalesced
-from proxy.stores.memory_journal import MemoryJournal
+from tests.support.failing_journal import FULL, Store, Watch
 from tests.support.journal_changes import AGENTS, IDS, changes, question, stamped
 from tests.support.manual_clock import ManualClock, settle
 
 BOB = AGENTS[1]
-FULL = "database or disk is full"
-
-
-class Store:
-    """A journal in memory that fails, or stops, on demand."""
-
-    def __init__(self) -> None:
-        self.kept = MemoryJournal()
-        self.calls: list[tuple[str, list[Change]]] = []
-        self.fails = ""
-        self.open = asyncio.Event()
-        self.open.set()
-        self.prunings: list[float] = []
-
-    async def apply(self, changes: Sequence[Stamped]) -> None:
-        await self._pass("apply", changes)
-        await self.kept.apply(changes)
-
-    async def replace(self, changes: Sequence[Stamped]) -> None:
-        await self._pass("replace", changes)
-        await self.kept.replace(changes)
-
-    async def _pass(self, name: str, changes: Sequence[Stamped]) -> None:
-        self.calls.append((name, [stamped.change for stamped in changes]))
-        await self.open.wait()
-        self._fail()
-
-    def _fail(self) -> None:
-        if self.fails:
-            raise StateUnavailable(self.fails)
-
-    async def recover(self) -> Recovered:
-        return await self.kept.recover()
-
-    async def prune(self, *, now: float) -> None:
-        self.prunings.append(now)
-        self._fail()
-
-
-@dataclass
-class Watch:
-    """What the journal told of itself."""
-
-    told: list[str] = field(default_factory=list)
-    commits: list[int] = field(default_factory=list)
-
-    def wrote(self, changes: int, seconds: float) -> None:
-        assert seconds >= 0
-        self.commits.append(changes)
-
-    def trouble_began(self, why: str) -> None:
-        self.told.append(why)
-
-    def trouble_ended(self) -> None:
-        self.told.append("whole")
 
 
 @dataclass

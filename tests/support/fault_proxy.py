@@ -229,6 +229,8 @@ class FaultProxy:
         left = line.left(way)
         piece = data if left is None else data[:left]
         line.passed[way] += len(piece)
+        if sink.is_closing():
+            raise ConnectionResetError("the other side has ended")
         sink.write(piece)
         await sink.drain()
         if line.fault.rate:
