@@ -199,13 +199,14 @@ def _arguments():
     parser.add_argument("--sidecars", type=int, default=2)
     parser.add_argument("--crews", type=int, default=2)
     parser.add_argument("--lanes", type=int, default=4)
+    parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--kill-every", type=float, default=1.0)
     parser.add_argument("--fault-every", type=float, default=1.0)
     parser.add_argument("--flips", type=int, default=0)
     parser.add_argument("--most", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    plan = ChaosPlan(messages=given.messages, agents=given.agents, sidecars=given.sidecars, crews=given.crews, lanes=given.lanes,
+    plan = ChaosPlan(messages=given.messages, agents=given.agents, sidecars=given.sidecars, crews=given.crews, lanes=given.lanes,at_once=given.at_once,
        kill_every_s=given.kill_every, fault_every_s=given.fault_every, flips=given.flips, most_s=given.most, poll_s=0.05, question_s=5, seed=given.seed)
     return plan, 1, True, None
 

@@ -38,7 +38,7 @@ CALL_S: Final = 4.0
 WAIT_S: Final = 3
 """Length of one wait. Source: ours; short, so that many end while something is broken."""
 
-GRACE_S: Final = 1.5
+GRACE_S: Final = 1.2
 """After so long a try that failed is over everywhere: longer than every planned stop, delay and partition. Source:
 ours; what comes later all the same is seen in the log as a message stored twice."""
 
@@ -68,6 +68,8 @@ class Part:
     questions: int
     """The same."""
     lanes: int
+    at_once: int
+    """Tries to store that are on their way at a time; a lane that is in doubt lets another one go ahead."""
     question_lanes: int
     question_s: int
     """Time for an answer, seconds."""
@@ -98,6 +100,7 @@ class Agent:
         self._write = write
         self._token = ""
         self._session = asyncio.Lock()
+        self._turn = asyncio.Semaphore(part.at_once)
         self._moved = asyncio.Condition()
         self._found: dict[str, int] = {}
         """Own messages of the stream that are being looked for."""
@@ -249,8 +252,9 @@ class Agent:
         if message in self.past.doubtful and await self._is_stored(message):
             return
         while True:
-            self._note(Sending(self.name, message))
-            sequence = await self._try_to_store(body)
+            async with self._turn:
+                self._note(Sending(self.name, message))
+                sequence = await self._try_to_store(body)
             if sequence > 0:
                 self.tail = max(self.tail, sequence)
                 self._note(Stored(self.name, message, sequence))

@@ -26,8 +26,8 @@ from tests.support.killer import Command, Mortal, Ready, mortals
 
 CALL_ERRORS: Final = (OSError, TimeoutError, BadReplyError)
 
-MOST_FAULT_S: Final = 0.6
-"""Longest fault of the network. Source: ours; agents take a try for over after 1.5 s (bench/chaos_agent.py)."""
+MOST_FAULT_S: Final = 0.5
+"""Longest fault of the network. Source: ours; agents take a try for over after 1.2 s (bench/chaos_agent.py)."""
 
 SETTINGS: Final = (
     "flags.elicitation_enabled=true",
@@ -57,7 +57,9 @@ class ChaosPlan:
     sidecars: int
     crews: int
     lanes: int
-    """Messages of one agent that are on their way at a time, and half as many questions."""
+    """Messages of one agent whose fate is open at a time; a fourth as many questions."""
+    at_once: int
+    """Messages of one agent that are on their way at a time."""
     kill_every_s: float
     """Mean time between two kills; 0 for none."""
     fault_every_s: float
@@ -79,12 +81,13 @@ class ChaosPlan:
     @property
     def part(self) -> Part:
         """What each agent does: ten messages for each question."""
-        question_lanes = max(1, self.lanes // 2)
+        question_lanes = max(1, self.lanes // 4)
         each = -(-self.messages // self.agents)
         return Part(
             messages=-(-each // self.lanes),
             questions=-(-each // (10 * question_lanes)),
             lanes=self.lanes,
+            at_once=self.at_once,
             question_lanes=question_lanes,
             question_s=self.question_s,
             seed=self.seed,

@@ -55,9 +55,12 @@ def admin_in(log: str) -> Address | None:
 
 
 def config_text(mcp_url: str, asked: Sequence[str]) -> str:
-    """The configuration of every sidecar of the soak, in TOML."""
+    """The configuration of every sidecar of the soak, in TOML.
+
+    Connecting has more time than by default, since on a busy machine half a second may pass with nothing wrong.
+    """
     return (
-        f'[bridge]\nmcp_url = "{mcp_url}"\npoll_idle_ms = 1000\nhold_s = 1\n'
+        f'[bridge]\nmcp_url = "{mcp_url}"\npoll_idle_ms = 1000\nhold_s = 1\nconnect_timeout_s = 5.0\n'
         f'[agent]\nelicit_agents = ["{GROUP}"]\n'
         f"[groups]\n{GROUP} = {orjson.dumps(list(asked)).decode()}\n"
     )

@@ -1,6 +1,7 @@
 """The sockets in the wall: everything the flows need from outside, in our own words."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Protocol
 
 from proxy.core.bus import Ask
@@ -16,6 +17,9 @@ from proxy.mcp.calling import OnAsk, OnNote, Outgoing
 from proxy.mcp.jsonrpc import Response
 from proxy.mcp.mrtr import SealKey
 from proxy.mcp.revisions import Era
+
+Spawn = Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
+"""Start a task in the TaskGroup of the house, under a name."""
 
 
 class Alarm(Protocol):

@@ -6,7 +6,7 @@ Source: PROTOCOL.md 3.5, 3.7, 4.2 (A1 x B1, A2 x B1).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -19,15 +19,13 @@ from proxy.mcp.jsonrpc import RequestId
 from proxy.mcp.mrtr import InvalidState
 from proxy.mcp.revisions import Era, era_of_header
 from proxy.mcp.sse import write_comment, write_event
-from proxy.ports import Clock
+from proxy.ports import Clock, Spawn
 
 SESSION: Final = "Mcp-Session-Id"
 REVISION: Final = "MCP-Protocol-Version"
 
 KEEP_ALIVE_S: Final = 15.0
 """Pause between comments on a stream that waits. Source: PROTOCOL.md 3.5."""
-
-Spawn = Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
 
 
 class McpAnswer:

@@ -12,7 +12,6 @@ from proxy.core.errors import BridgeFault, InvalidInput, SidecarError
 from proxy.core.outcome import Result
 from proxy.core.secret import Secret
 from proxy.downstream.body import read_body
-from proxy.downstream.mcp_answer import Spawn
 from proxy.downstream.mcp_down_reply import DownReply
 from proxy.downstream.served import Draft
 from proxy.flows.parked_call import DownCall
@@ -32,7 +31,7 @@ from proxy.mcp.jsonrpc import Notification, read_value, result_message
 from proxy.mcp.mrtr import input_required
 from proxy.mcp.revisions import Era
 from proxy.mcp.upward import passed_headers
-from proxy.ports import Clock, McpUpstream
+from proxy.ports import Clock, McpUpstream, Spawn
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """Largest message that is read. Source: PROTOCOL.md 3.4 (no cap below 4 MiB), with room."""

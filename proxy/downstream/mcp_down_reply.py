@@ -11,10 +11,10 @@ from typing import Final
 
 from aiohttp import web
 
-from proxy.downstream.mcp_answer import KEEP_ALIVE_S, Spawn
+from proxy.downstream.mcp_answer import KEEP_ALIVE_S
 from proxy.flows.pause import Pause
 from proxy.mcp.sse import write_comment, write_event
-from proxy.ports import Clock
+from proxy.ports import Clock, Spawn
 
 STREAM_FROM_S: Final = 10.0
 """A reply that takes longer becomes a stream, seconds. Source: ours; PROTOCOL.md 2.7 saw 15 s in an SDK."""

@@ -15,7 +15,7 @@ from proxy.core.agent_kind import AgentKind, agent_kind
 from proxy.core.errors import LegacyRemoved, SidecarError
 from proxy.core.outcome import ElicitationOutcome, Result
 from proxy.core.routing import Decision, Route
-from proxy.downstream.mcp_answer import REVISION, McpAnswer, Spawn
+from proxy.downstream.mcp_answer import REVISION, McpAnswer
 from proxy.downstream.mcp_asking import Asking, note_told
 from proxy.downstream.mcp_caller import era_of, principal_of, seat_of, session_of
 from proxy.downstream.mcp_reply import note_wait
@@ -30,7 +30,7 @@ from proxy.mcp.inbound import WaitCall
 from proxy.mcp.jsonrpc import RequestId
 from proxy.mcp.mrtr import InvalidState
 from proxy.mcp.revisions import Era, Mode, Revision, revision_of
-from proxy.ports import Clock
+from proxy.ports import Clock, Spawn
 
 STREAM_FROM_S: Final = 10
 """Waits from here on are answered on a stream. Source: PROTOCOL.md 4.2, A1 x B1."""

@@ -7,7 +7,7 @@ Source: PROTOCOL.md 4.2 (A3 x B2).
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,10 +20,7 @@ from proxy.mcp.downward import note_for
 from proxy.mcp.enveloped import MAY_ASK, Enveloped
 from proxy.mcp.jsonrpc import INVALID_PARAMS, Response
 from proxy.mcp.revisions import R2026_07_28, Era, Mode
-from proxy.ports import Clock, McpUpstream
-
-Spawn = Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
-"""Start a task in the TaskGroup of the house, under a name."""
+from proxy.ports import Clock, McpUpstream, Spawn
 
 Defect = Callable[[str, BaseException], None]
 """Report a mistake of our own."""

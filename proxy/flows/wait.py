@@ -101,7 +101,9 @@ def _look(feeds: Feeds, feed: Feed, waiter: Waiter) -> Found:
     clock, book = feeds.parts.clock, feeds.parts.book
     questions = []
     if waiter.on_elicitation and feed.access.is_trusted():
-        questions = book.offer(feed.agent_id, now=clock.now(), wall=clock.wall(), limit=ITEMS_PER_REPLY)
+        # Half of the places are the messages', or questions that nobody answers would keep them back for good.
+        room = ITEMS_PER_REPLY - min(len(waiter.parcels), ITEMS_PER_REPLY // 2)
+        questions = book.offer(feed.agent_id, now=clock.now(), wall=clock.wall(), limit=room)
     parcels = waiter.parcels[: ITEMS_PER_REPLY - len(questions)]
     asked = [question_item(question, sequence=waiter.ask.since) for question in questions]
     created = [question.created_at for question in questions]

@@ -9,7 +9,7 @@ Source: PROTOCOL.md 4.2, A0 x B2 and A0 x B3.
 
 import asyncio
 import hmac
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Final
 
 from proxy.core.elicitation import Answer, BridgeStatus, Elicitation
@@ -28,7 +28,7 @@ from proxy.mcp.ask import Reply
 from proxy.mcp.calling import Outgoing, ServerAsk
 from proxy.mcp.revisions import Era, Mode
 from proxy.mcp.wait_tool import CALL, read_wait_result, server_name, wait_params
-from proxy.ports import Clock, McpUpstream
+from proxy.ports import Clock, McpUpstream, Spawn
 from proxy.upstream.parked_questions import Line, ParkedQuestions, Watch
 from proxy.upstream.wait_call import Joined, WaitCall
 
@@ -52,8 +52,6 @@ KEY_BYTES: Final = 32
 
 _REFUSED: Final = frozenset({401, 403})
 """What a server says to a credential that it does not accept. Source: RFC 9110 sections 15.5.2 and 15.5.4."""
-
-Spawn = Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
 
 
 class McpBridge:

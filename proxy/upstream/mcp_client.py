@@ -4,7 +4,7 @@ Source: PROTOCOL.md 2.9, "The era is a property of the server: cache per origin,
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +17,7 @@ from proxy.mcp.calling import OnAsk, OnNote, Outgoing
 from proxy.mcp.client_words import DISCOVER, INITIALIZE, read_discovered
 from proxy.mcp.jsonrpc import Response
 from proxy.mcp.revisions import Era
-from proxy.ports import Clock
+from proxy.ports import Clock, Spawn
 from proxy.upstream.joined import Joined
 from proxy.upstream.mcp_envelope import EnvelopeCalls
 from proxy.upstream.mcp_handshake import Conversation
@@ -33,8 +33,6 @@ NO_S: Final = 30.0
 CLOSE_S: Final = 0.4
 """How long last words may take when the sidecar stops. Source: ARCHITECTURE.md 2.6, an exit takes less than 2 s."""
 
-SpawnTask = Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
-"""Begin a task of the house, by a name."""
 
 _ABOUT_THE_CALLER: Final = frozenset({401, 403, 407, 408, 421, 425, 429})
 """Statuses that say nothing of eras: who asks, how often, or through whom. Source: RFC 9110 section 15.5."""
@@ -62,7 +60,7 @@ class HttpMcpUpstream:
     )
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: URL, *, clock: Clock, spawn: SpawnTask, request_timeout_s: float
+        self, session: aiohttp.ClientSession, url: URL, *, clock: Clock, spawn: Spawn, request_timeout_s: float
     ) -> None:
         self._wire = McpWire(session, url, request_timeout_s=request_timeout_s)
         self._clock = clock

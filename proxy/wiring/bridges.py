@@ -5,11 +5,11 @@ from secrets import token_bytes
 from uuid import uuid4
 
 from proxy.config.schema import Config
-from proxy.ports import Bridge, Clock, McpUpstream, QuestionBus
+from proxy.ports import Bridge, Clock, McpUpstream, QuestionBus, Spawn
 from proxy.upstream.bridge_auto import AutoBridge
 from proxy.upstream.bridge_bus import BusBridge
 from proxy.upstream.bridge_http import HttpBridge
-from proxy.upstream.bridge_mcp import McpBridge, Spawn
+from proxy.upstream.bridge_mcp import McpBridge
 
 
 @dataclass(frozen=True, slots=True)

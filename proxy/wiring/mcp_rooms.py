@@ -7,7 +7,6 @@ from typing import Final
 from proxy import __version__
 from proxy.config.schema import Config
 from proxy.core.delivery import DeliveryRule
-from proxy.downstream.mcp_answer import Spawn
 from proxy.downstream.mcp_asking import Asking
 from proxy.downstream.mcp_down import DownDoor
 from proxy.downstream.mcp_eras import EraDoors
@@ -30,7 +29,7 @@ from proxy.mcp.ask import Reply
 from proxy.mcp.correlation import Asked, Seat
 from proxy.mcp.inbound import ToolNames
 from proxy.mcp.tool_notes import wait_is_deprecated
-from proxy.ports import Clock, ExchangeStore, McpServer, McpUpstream, Recorder
+from proxy.ports import Clock, ExchangeStore, McpServer, McpUpstream, Recorder, Spawn
 
 SERVER_INFO: Final = {"name": "elicit-sidecar", "version": __version__}
 """How results of our own name whoever gave them. Source: PROTOCOL.md 2.2."""

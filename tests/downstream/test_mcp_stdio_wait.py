@@ -11,6 +11,8 @@ from proxy.core.errors import BridgeUnavailable
 from proxy.core.flags import Patch
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import Door, ElicitationOutcome, Result
+from proxy.downstream.mcp_passing import SEAT
+from proxy.mcp.jsonrpc import Response, parse
 from tests.support.manual_clock import settle
 from tests.support.stdio_pipe import ELICIT, MODERN, Json, Piped, cancelled, line, pipe, respond, wait
 
@@ -308,6 +310,19 @@ class TestEnds:
                 assert not settling.done()
                 gate.open()
             assert [given.content for given in made.stand.bridge.answers] == [RED]
+
+    @pytest.mark.requirement("stdio.end")
+    async def test_an_answer_right_before_the_end_is_not_lost(self) -> None:
+        async with pipe(rule=ELICIT) as made:
+            await made.agree()
+            _, question = await _asked(made)
+            answer = parse(orjson.dumps({"jsonrpc": "2.0", "id": question["id"], "result": ACCEPT}))
+            assert isinstance(answer, Response)
+            assert made.questions.take(SEAT, answer) is None
+            made.door.drop()
+            await made.door.settle(5)
+            assert [given.content for given in made.stand.bridge.answers] == [RED]
+            assert made.to_client.text.count(b"\n") == 1
 
     async def test_a_client_that_reads_no_more_has_not_seen_the_question(self) -> None:
         async with pipe(rule=ELICIT) as made:

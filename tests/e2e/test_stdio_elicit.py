@@ -222,7 +222,7 @@ def test_the_servers_own_question_and_ours_do_not_meet(room: Room, bridge: str, 
 
 
 @pytest.mark.requirement("stdio.tool_notes")
-@pytest.mark.parametrize("peers", [("mcp-1.30", "", "mcp-1.30"), ("mcp-2.3", "", "mcp-2.3"), ("ts-2", "", "mcp-2.3")])
+@pytest.mark.parametrize("peers", [("mcp-1.30", "", "mcp-1.30"), ("mcp-2.3", "", "mcp-2.3")])
 def test_the_list_of_tools_says_that_the_wait_is_deprecated_when_it_is(
     room: Room, bridge: str, peers: tuple[str, str, str]
 ) -> None:

@@ -64,6 +64,22 @@ class TestMessages:
                 got += sequences(items(task))
             assert got == list(range(1, 26))
 
+    async def test_questions_that_nobody_answers_leave_half_of_each_reply_to_messages(self) -> None:
+        async with flow_stand() as made:
+            token = made.bridge.token("bob")
+            for _ in range(4):
+                made.bridge.store({})
+            await made.wait("bob", token, since=4, timeout_s=1)
+            await made.clock.advance(1)
+            for _ in range(7):  # read by the long poll that goes on, and kept for the next wait
+                made.bridge.store({})
+            await settle()
+            for _ in range(12):
+                made.feeds.question_created(made.bridge.ask("bob"))
+            got = items(await made.wait("bob", token, since=4))
+            kinds = [item["event_type"] for item in got]
+            assert kinds == ["elicitation_request"] * 5 + ["custom"] * 5
+
     @pytest.mark.requirement("delivery.question_item")
     async def test_questions_stand_before_messages_and_never_above_the_cursor(self) -> None:
         async with flow_stand() as made:

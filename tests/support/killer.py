@@ -187,9 +187,12 @@ class Killer:
     victims: Mapping[str, Mortal]
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     """Lets seconds pass."""
+    most_down: int = 2
+    """So many may be down at a time: on a slow machine, where a start takes long, blows come less often."""
     done: Counter[tuple[str, Blow]] = field(default_factory=Counter)
     """Blows so far, by victim."""
     _busy: set[str] = field(default_factory=set)
+    _freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, blows: Iterator[Strike]) -> None:
         """Strike until there are no more blows, or this is cancelled; then everybody runs again.
@@ -200,6 +203,9 @@ class Killer:
             async with asyncio.TaskGroup() as group:
                 for strike in blows:
                     await self.pause(strike.after_s)
+                    while len(self._busy) >= self.most_down:
+                        self._freed.clear()
+                        await self._freed.wait()
                     if strike.name not in self._busy:
                         self._busy.add(strike.name)
                         group.create_task(self._strike(strike))
@@ -222,3 +228,4 @@ class Killer:
                 await victim.start()
         finally:
             self._busy.discard(strike.name)
+            self._freed.set()

@@ -126,3 +126,21 @@ async def test_a_victim_that_is_down_is_not_hit_again(tmp_path: Path) -> None:
         async with asyncio.timeout(60):
             await killer.run(iter(blows))
         assert (killer.done["one", Blow.KILL], victim.starts) == (1, 2)
+
+
+async def test_no_more_are_down_at_a_time_than_may_be(tmp_path: Path) -> None:
+    async with mortals(tmp_path) as make:
+        victims = {name: make(name, _server) for name in ("one", "two", "three")}
+        for victim in victims.values():
+            await victim.start()
+        down: list[int] = []
+
+        async def look(_: float) -> None:
+            await asyncio.sleep(0)
+            down.append(sum(not victim.is_alive for victim in victims.values()))
+
+        blows = [Strike(after_s=0, name=name, blow=Blow.KILL, pause_s=0) for name in (*victims, *victims)]
+        async with asyncio.timeout(60):
+            await Killer(victims, pause=look, most_down=1).run(iter(blows))
+        assert max(down) == 1
+        assert [victim.starts for victim in victims.values()] == [3, 3, 3]
