@@ -79,9 +79,7 @@ class Director:
         killer = Killer(house.victims())
         async with asyncio.TaskGroup() as group:
             if plan.kill_every_s:
-                blows = Plan(
-                    weights=house.weights(), every_s=plan.kill_every_s, stop_share=STOP_SHARE, seed=plan.seed
-                )
+                blows = Plan(weights=house.weights(), every_s=plan.kill_every_s, stop_share=STOP_SHARE, seed=plan.seed)
                 group.create_task(killer.run(takewhile(lambda _: not self._is_over, strikes(blows))))
             if plan.fault_every_s:
                 group.create_task(house.disturb(self._over))
@@ -154,7 +152,9 @@ async def play(plan: ChaosPlan, folder: Path, note: Callable[[str], None]) -> Ru
         try:
             await director.play()
         except TimeoutError:
-            director.run.verdict.breach("unfinished", f"not all was delivered {CALM_S:g} s after the load: {house.progress()}")
+            director.run.verdict.breach(
+                "unfinished", f"not all was delivered {CALM_S:g} s after the load: {house.progress()}"
+            )
             for victim in house.victims().values():
                 victim.send(signal.SIGTERM)
         director.judge()
@@ -165,8 +165,10 @@ def main() -> int:
     """Play the waves; the exit code."""
     plan, waves, keep, to = _arguments()
     known = facts()
-    _say(f"chaos: {plan.messages} messages and {plan.messages // 10} questions, {plan.agents} agents, "
-         f"{plan.sidecars} sidecars; a kill every {plan.kill_every_s:g} s, seed {plan.seed}")
+    _say(
+        f"chaos: {plan.messages} messages and {plan.messages // 10} questions, {plan.agents} agents, "
+        f"{plan.sidecars} sidecars; a kill every {plan.kill_every_s:g} s, seed {plan.seed}"
+    )
     _say(describe(known))
     is_clean = True
     results = []
@@ -206,8 +208,21 @@ def _arguments():
     parser.add_argument("--most", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    plan = ChaosPlan(messages=given.messages, agents=given.agents, sidecars=given.sidecars, crews=given.crews, lanes=given.lanes,at_once=given.at_once,
-       kill_every_s=given.kill_every, fault_every_s=given.fault_every, flips=given.flips, most_s=given.most, poll_s=0.05, question_s=5, seed=given.seed)
+    plan = ChaosPlan(
+        messages=given.messages,
+        agents=given.agents,
+        sidecars=given.sidecars,
+        crews=given.crews,
+        lanes=given.lanes,
+        at_once=given.at_once,
+        kill_every_s=given.kill_every,
+        fault_every_s=given.fault_every,
+        flips=given.flips,
+        most_s=given.most,
+        poll_s=0.05,
+        question_s=5,
+        seed=given.seed,
+    )
     return plan, 1, True, None
 
 

@@ -21,6 +21,7 @@ from bench.chaos_records import (
     AnyRecord,
     Asked,
     Asking,
+    Failed,
     Heard,
     Odd,
     Received,
@@ -104,6 +105,9 @@ class Agent:
         self._moved = asyncio.Condition()
         self._found: dict[str, int] = {}
         """Own messages of the stream that are being looked for."""
+        self._is_troubled = False
+        """The last try to store came to nothing."""
+        self._probe = asyncio.Lock()
         self._fence = 0
         self._fenced_at = 0.0
         self._fencing = asyncio.Lock()
@@ -253,8 +257,7 @@ class Agent:
             return
         while True:
             async with self._turn:
-                self._note(Sending(self.name, message))
-                sequence = await self._try_to_store(body)
+                sequence = await self._try_in_turn(message, body)
             if sequence > 0:
                 self.tail = max(self.tail, sequence)
                 self._note(Stored(self.name, message, sequence))
@@ -266,17 +269,35 @@ class Agent:
             await self._pause(tries)
             tries += 1
 
+    async def _try_in_turn(self, message: str, body: object) -> int:
+        """Try to store; while something is broken one by one, so that not every lane falls into doubt."""
+        if not self._is_troubled:
+            self._note(Sending(self.name, message))
+            return await self._try_to_store(body)
+        async with self._probe:
+            if self._is_troubled:
+                await self._until_moved()
+            self._note(Sending(self.name, message))
+            return await self._try_to_store(body)
+
     async def _try_to_store(self, body: object) -> int:
         """The number it got; 0 when it was refused, -1 when nobody can tell."""
         try:
             reply = await self._call("POST", "/event/store", body)
             if reply.status == 200:
+                self._is_troubled = False
                 return int(orjson.loads(reply.body)["sequence"])
-        except FAILURES:
+        except FAILURES as error:
+            self._trouble(type(error).__name__)
             return -1
         if reply.status not in SESSION_LOST | EXPECTED:
             self._odd(f"store answered {reply.status} {reply.body[:200]!r}")
+        self._trouble(str(reply.status))
         return 0 if reply.status in SESSION_LOST | {503} else -1
+
+    def _trouble(self, why: str) -> None:
+        self._is_troubled = True
+        self._write(Failed(self.name, "/event/store", why))
 
     async def _is_stored(self, message: str) -> bool:
         """Look a message up in the log, once its last try must be over."""
@@ -400,10 +421,12 @@ class Agent:
         """The status that ends it; 0 when it has to be given again."""
         try:
             reply = await self._call("POST", target, body)
-        except FAILURES:
+        except FAILURES as error:
+            self._write(Failed(self.name, target, type(error).__name__))
             return 0
         if reply.status == 200 or (400 <= reply.status < 500 and reply.status not in SESSION_LOST):
             return reply.status
+        self._write(Failed(self.name, target, f"{reply.status} {reply.body[:200]!r}"))
         return 0
 
     def _note(self, record: AnyRecord) -> None:

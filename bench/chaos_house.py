@@ -151,7 +151,9 @@ class House:
 
     def _write_plan(self, number: int) -> None:
         everybody = self.plan.part.everybody
-        members = [place for place in range(len(everybody)) if (place // self.plan.sidecars) % self.plan.crews == number]
+        members = [
+            place for place in range(len(everybody)) if (place // self.plan.sidecars) % self.plan.crews == number
+        ]
         agents = {
             everybody[place]: f"127.0.0.1:{self.proxies[f'sidecar-{place % self.plan.sidecars}'].port}"
             for place in members

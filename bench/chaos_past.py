@@ -13,6 +13,7 @@ from bench.chaos_records import (
     Received,
     Sending,
     Stored,
+    Tick,
     Told,
     Unsent,
 )
@@ -103,6 +104,6 @@ def remember(records: Iterable[AnyRecord]) -> dict[str, Past]:
     """The memory of every agent of one crew."""
     known: dict[str, Past] = {}
     for record in records:
-        if not isinstance(record, Odd):
+        if not isinstance(record, Odd | Tick):
             known.setdefault(record.agent, Past()).note(record)
     return known

@@ -5,9 +5,10 @@ agent loses nothing of it. Message ids are AGENT.LANE.NUMBER, question ids AGENT
 """
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Final
 
 import msgspec
 
@@ -97,28 +98,49 @@ class Heard(Record, frozen=True, array_like=True, tag="heard"):
     responder: str
 
 
+class Failed(Record, frozen=True, array_like=True, tag="failed"):
+    """A try that came to nothing: what, and why."""
+
+    what: str
+    why: str
+
+
+class Tick(Record, frozen=True, array_like=True, tag="tick"):
+    """What follows was written from this second since the epoch on; of no agent."""
+
+    at: float
+
+
 class Odd(Record, frozen=True, array_like=True, tag="odd"):
     """Something that should not be."""
 
     text: str
 
 
-AnyRecord = Sending | Stored | Unsent | Received | Asking | Asked | Told | Answering | Answered | Heard | Odd
+AnyRecord = (
+    Sending | Stored | Unsent | Received | Asking | Asked | Told | Answering | Answered | Heard | Failed | Tick | Odd
+)
+
+
+TICK_S: Final = 0.02
 
 
 class Journal:
     """The lines of one crew, appended without a buffer of this process."""
 
-    __slots__ = ("_encoder", "_file")
-
-    mode: ClassVar[int] = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    __slots__ = ("_encoder", "_file", "_ticked_at")
 
     def __init__(self, path: Path) -> None:
         self._encoder = msgspec.json.Encoder()
-        self._file = os.open(path, self.mode, 0o600)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._ticked_at = 0.0
 
     def write(self, record: AnyRecord) -> None:
         """Append one line."""
+        now = time.time()
+        if now > self._ticked_at + TICK_S:
+            self._ticked_at = now
+            os.write(self._file, self._encoder.encode(Tick("", now)) + b"\n")
         os.write(self._file, self._encoder.encode(record) + b"\n")
 
     def close(self) -> None:

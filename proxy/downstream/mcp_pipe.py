@@ -14,11 +14,11 @@ from typing import Final, Protocol
 from proxy.core.errors import BodyTooLarge, BridgeUnavailable
 from proxy.downstream.mcp_lines import Kind, LineSplitter, Oversize, lines_of
 from proxy.mcp.jsonrpc import Request, fault_message, parse
+from proxy.ports import Spawn
 
 MAX_SERVED: Final = 1_000
 """Most calls of the client that are served here at once; what is beyond is passed on. Source: ours."""
 
-Spawn = Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
 
 Take = Callable[[bytes], Awaitable[None]]
 """What is done with whole lines; the next ones come when it is done."""
