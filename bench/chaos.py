@@ -1,232 +1,180 @@
 """The chaos run: messages and questions under load while everything is killed and the network breaks.
 
-A seed decides who sends what to whom, who is killed when, and what happens to the network. At the end everything is
-left in peace until all is delivered; then the ledger says what was lost, misdelivered, or done twice.
+A seed decides who sends what to whom, who is killed when, and what happens to the network. At the end of a wave
+everything is left in peace until all is delivered; then the ledger says what was lost, misdelivered, or done twice.
+
+Every agent reads every message, as the Bridge knows no addresses, so the work grows with messages times agents. That
+is why many messages are played in waves, each with a Bridge, sidecars and agents of its own; a wave has ten agents
+unless it is told otherwise, and its agents are others than those of the waves before.
 """
 
 import argparse
 import asyncio
-import signal
+import shutil
 import sys
 import tempfile
-import time
-from collections import Counter, defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import takewhile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
-from bench.chaos_house import ChaosPlan, House, chaos_house
-from bench.chaos_ledger import Ledger, Verdict, read_log
-from bench.chaos_records import AnyRecord, read_records
+from bench.chaos_house import ChaosPlan
+from bench.chaos_run import Run, play
 from bench.facts import describe, facts, write_result
-from tests.support.killer import Blow, Killer, Plan, strikes
 
 NAME: Final = "chaos"
 
-CALM_S: Final = 120.0
-"""Longest time until all is delivered once nothing is broken any more. Source: ours."""
+WAVE_AGENTS: Final = 10
+"""Agents of one wave. Source: ours; see above."""
 
-STOP_SHARE: Final = 0.15
-"""Blows that only stop somebody for a moment. Source: ours."""
-
-NOTE_S: Final = 5.0
-"""Pause between two lines of progress."""
+TROUBLES: Final = ("killed", "stopped", "network")
 
 
-@dataclass(slots=True, kw_only=True)
-class Run:
-    """What happened in a run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line asked for."""
 
-    verdict: Verdict
-    kills: Counter[str] = field(default_factory=Counter)
-    stops: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    flips: int = 0
-    load_s: float = 0.0
-    calm_s: float = 0.0
-
-    @property
-    def killed(self) -> int:
-        """Kills of all."""
-        return self.kills.total()
-
-
-class Director:
-    """Leads one run."""
-
-    def __init__(self, house: House, note: Callable[[str], None]) -> None:
-        self.run = Run(verdict=Verdict())
-        self._house = house
-        self._plan = house.plan
-        self._note = note
-        self._is_over = False
-        self._began = time.monotonic()
-
-    def _over(self) -> bool:
-        return self._is_over
-
-    async def play(self) -> None:
-        """The load with all that breaks, then peace until all is delivered.
-
-        Raises:
-            TimeoutError: not all was delivered in time.
-        """
-        house, plan = self._house, self._plan
-        killer = Killer(house.victims())
-        async with asyncio.TaskGroup() as group:
-            if plan.kill_every_s:
-                blows = Plan(weights=house.weights(), every_s=plan.kill_every_s, stop_share=STOP_SHARE, seed=plan.seed)
-                group.create_task(killer.run(takewhile(lambda _: not self._is_over, strikes(blows))))
-            if plan.fault_every_s:
-                group.create_task(house.disturb(self._over))
-            flipping = group.create_task(house.flip(self._over))
-            await self._watch()
-        self.run.flips, self.run.faults = flipping.result(), house.faults
-        for (name, blow), count in killer.done.items():
-            kind = name.partition("-")[0]
-            (self.run.kills if blow is Blow.KILL else self.run.stops)[kind] += count
-        self.run.load_s = time.monotonic() - self._began
-        await self._calm_down()
-        self.run.calm_s = time.monotonic() - self._began - self.run.load_s
-
-    async def _watch(self) -> None:
-        """Wait for the end of the load, and tell how it goes."""
-        noted_at = 0.0
-        while True:
-            progress, now_s = self._house.progress(), time.monotonic() - self._began
-            if not progress["working"] or now_s > self._plan.most_s:
-                break
-            if now_s >= noted_at:
-                self._tell(progress, now_s)
-                noted_at = now_s + NOTE_S
-            await asyncio.sleep(0.25)
-        self._house.stop_load()
-        self._is_over = True
-
-    def _tell(self, progress: Counter[str], now_s: float) -> None:
-        starts = {kind: 0 for kind in ("bridge", "sidecar", "crew")}
-        for name, victim in self._house.victims().items():
-            starts[name.partition("-")[0]] += victim.starts - 1
-        kills = ", ".join(f"{count} {kind}" for kind, count in starts.items())
-        self._note(
-            f"{now_s:6.0f} s  {progress['stored']:8d} messages  {progress['heard']:7d} answers  "
-            f"{progress['received']:8d} waits  killed: {kills}"
-        )
-
-    async def _calm_down(self) -> None:
-        house = self._house
-        if self._plan.flips:
-            await house.set_all({"elicitation_enabled": True, "elicitation_percentage": 100, "legacy_fallback": True})
-        async with asyncio.timeout(CALM_S):
-            while house.progress()["working"]:
-                await asyncio.sleep(0.25)
-            await house.close_run()
-            for crew in house.crews:
-                await crew.ended(CALM_S)
-        for sidecar in house.sidecars:
-            code = await sidecar.end()
-            if code:
-                self.run.verdict.breach("exit code", f"{sidecar.name} ended with {code}")
-        await house.bridge.end()
-
-    def judge(self) -> None:
-        """Let the ledger speak."""
-        records: dict[str, list[AnyRecord]] = defaultdict(list)
-        for crew in self._house.crews:
-            for record in read_records(self._house.folder / f"{crew.name}.journal"):
-                records[record.agent].append(record)
-        verdict = Ledger(read_log(self._house.log), records).judge()
-        verdict.breaches.update(self.run.verdict.breaches)
-        verdict.examples.update(self.run.verdict.examples)
-        self.run.verdict = verdict
-
-
-async def play(plan: ChaosPlan, folder: Path, note: Callable[[str], None]) -> Run:
-    """One run in a folder of its own, with its verdict."""
-    async with chaos_house(plan, folder) as house:
-        director = Director(house, note)
-        try:
-            await director.play()
-        except TimeoutError:
-            director.run.verdict.breach(
-                "unfinished", f"not all was delivered {CALM_S:g} s after the load: {house.progress()}"
-            )
-            for victim in house.victims().values():
-                victim.send(signal.SIGTERM)
-        director.judge()
-    return director.run
+    plan: ChaosPlan
+    """Of one wave."""
+    waves: int
+    keep: bool
+    json: Path | None
 
 
 def main() -> int:
-    """Play the waves; the exit code."""
-    plan, waves, keep, to = _arguments()
-    known = facts()
-    _say(
-        f"chaos: {plan.messages} messages and {plan.messages // 10} questions, {plan.agents} agents, "
-        f"{plan.sidecars} sidecars; a kill every {plan.kill_every_s:g} s, seed {plan.seed}"
+    """Play all waves; 0 when every one of them is clean."""
+    options = parse_options()
+    plan, known = options.plan, facts()
+    say(
+        f"chaos: {options.waves} waves of {plan.messages} messages, {plan.messages // 10} exchanges, {plan.agents} "
+        f"agents and {plan.sidecars} sidecars; a kill every {plan.kill_every_s:g} s on average, seed {plan.seed}"
     )
-    _say(describe(known))
-    is_clean = True
-    results = []
-    for wave in range(waves):
-        folder = Path(tempfile.mkdtemp(prefix=f"elicit-chaos-{wave}-"))
-        print(folder)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            run = runner.run(play(plan, folder, _say))
-        report(run, _say)
-    return 0
+    say(describe(known))
+    runs: list[Run] = []
+    for wave in range(options.waves):
+        run = _wave(replace(plan, seed=plan.seed + wave, first_agent=plan.agents * wave), keep=options.keep)
+        runs.append(run)
+        say(f"wave {wave + 1} of {options.waves}: {'clean' if run.verdict.is_clean else 'NOT CLEAN'}")
+        if len(runs) < options.waves and not run.verdict.is_clean:
+            report(run, say)
+    total = summed(runs)
+    report(total, say)
+    result: dict[str, object] = {
+        "plan": plan,
+        "waves": options.waves,
+        "total": as_json(total),
+        "runs": list(map(as_json, runs)),
+    }
+    say(f"all figures: {write_result(NAME, known, result, options.json)}")
+    return 0 if total.verdict.is_clean else 1
 
 
-def report(run: Run, say: Callable[[str], None]) -> None:
-    """Tell what happened and what is wrong."""
-    say(f"load {run.load_s:.0f} s, peace {run.calm_s:.0f} s")
-    for name, counted in (("killed", run.kills), ("stopped", run.stops), ("network", run.faults)):
-        say(f"{name}: " + (", ".join(f"{count} {what}" for what, count in sorted(counted.items())) or "nothing"))
-    for what, count in sorted(run.verdict.counts.items()):
-        say(f"{count:10d}  {what}")
-    for kind, count in run.verdict.breaches.items():
-        say(f"FAILED: {count} x {kind}")
-        for example in run.verdict.examples[kind]:
-            say(f"    {example}")
-
-
-def _arguments():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--messages", type=int, default=2000)
-    parser.add_argument("--agents", type=int, default=10)
-    parser.add_argument("--sidecars", type=int, default=2)
-    parser.add_argument("--crews", type=int, default=2)
-    parser.add_argument("--lanes", type=int, default=4)
-    parser.add_argument("--at-once", type=int, default=4)
-    parser.add_argument("--kill-every", type=float, default=1.0)
-    parser.add_argument("--fault-every", type=float, default=1.0)
-    parser.add_argument("--flips", type=int, default=0)
-    parser.add_argument("--most", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+def parse_options(arguments: Sequence[str] | None = None) -> Options:
+    """Read the command line; a wrong one ends the program with status 2."""
+    parser = argparse.ArgumentParser(description="Messages and questions while everything is killed.")
+    parser.add_argument("--messages", type=int, default=20_000, help="messages over all waves (20000)")
+    parser.add_argument("--agents", type=int, default=WAVE_AGENTS, help="agents over all waves (10)")
+    parser.add_argument("--waves", type=int, help="waves, one after another (one for ten agents)")
+    parser.add_argument("--sidecars", type=int, default=2, help="sidecars of one wave (2)")
+    parser.add_argument("--crews", type=int, default=2, help="processes that hold the agents of one wave (2)")
+    parser.add_argument("--kill-every", type=float, default=1.0, help="mean seconds between kills, 0 for none (1)")
+    parser.add_argument("--fault-every", type=float, default=1.0, help="the same for faults of the network (1)")
+    parser.add_argument("--flips", type=int, default=0, help="random changes of flags in one wave (0)")
+    parser.add_argument("--settings", nargs="*", default=[], metavar="KEY=VALUE", help="more of the sidecars'")
+    parser.add_argument("--most", type=float, default=3600.0, help="longest load of one wave, seconds (3600)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of everything that is random (1)")
+    parser.add_argument("--keep", action="store_true", help="keep the files of waves that are not clean")
+    parser.add_argument("--json", type=Path, help="where the result goes (bench/results/NAME-TIME.json)")
+    given = parser.parse_args(arguments)
+    waves = given.waves or max(1, given.agents // WAVE_AGENTS)
+    agents = given.agents // waves
+    if given.messages < waves or agents < 2 or min(given.sidecars, given.crews) < 1 or given.most <= 0:
+        parser.error("expected at least one message and two agents in each wave, and a sidecar, a crew and some time")
     plan = ChaosPlan(
-        messages=given.messages,
-        agents=given.agents,
+        messages=given.messages // waves,
+        agents=agents,
         sidecars=given.sidecars,
         crews=given.crews,
-        lanes=given.lanes,
-        at_once=given.at_once,
         kill_every_s=given.kill_every,
         fault_every_s=given.fault_every,
         flips=given.flips,
         most_s=given.most,
-        poll_s=0.05,
-        question_s=5,
         seed=given.seed,
+        settings=tuple(given.settings),
     )
-    return plan, 1, True, None
+    return Options(plan=plan, waves=waves, keep=given.keep, json=given.json)
 
 
-def _say(text: str) -> None:
+def _wave(plan: ChaosPlan, *, keep: bool) -> Run:
+    folder = Path(tempfile.mkdtemp(prefix="elicit-chaos-"))
+    is_kept = keep
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            run = runner.run(play(plan, folder, say))
+        is_kept = keep and not run.verdict.is_clean
+    finally:
+        if is_kept:
+            say(f"the files are in {folder}")
+        else:
+            shutil.rmtree(folder)
+    return run
+
+
+def summed(runs: Sequence[Run]) -> Run:
+    """All waves as one."""
+    total = Run()
+    for run in runs:
+        for mine, its in ((total.kills, run.kills), (total.stops, run.stops), (total.faults, run.faults)):
+            mine.update(its)
+        total.flips += run.flips
+        total.load_s += run.load_s
+        total.calm_s += run.calm_s
+        total.verdict.counts.update(run.verdict.counts)
+        total.verdict.breaches.update(run.verdict.breaches)
+        for kind, examples in run.verdict.examples.items():
+            total.verdict.examples[kind].extend(examples)
+    return total
+
+
+def report(run: Run, tell: Callable[[str], None]) -> None:
+    """Tell what happened and what is wrong."""
+    tell(f"{run.load_s:.0f} s of load, {run.calm_s:.0f} s of peace, {run.flips} changes of flags")
+    for name, counted in zip(TROUBLES, (run.kills, run.stops, run.faults), strict=True):
+        tell(f"{name}: {_listed(counted) or 'nothing'}")
+    for what, count in sorted(run.verdict.counts.items()):
+        tell(f"{count:10d}  {what}")
+    for kind, count in run.verdict.breaches.items():
+        tell(f"FAILED: {count} x {kind}")
+        for example in run.verdict.examples[kind]:
+            tell(f"    {example}")
+    if run.verdict.is_clean:
+        tell("0 lost, 0 misdelivered, 0 out of order, 0 double effects upstream")
+
+
+def _listed(counted: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(counted.items()))
+
+
+def as_json(run: Run) -> dict[str, object]:
+    """One run for the result file."""
+    return {
+        "load_s": run.load_s,
+        "calm_s": run.calm_s,
+        "kills": dict(run.kills),
+        "stops": dict(run.stops),
+        "faults": dict(run.faults),
+        "flips": run.flips,
+        "counts": dict(run.verdict.counts),
+        "breaches": dict(run.verdict.breaches),
+        "examples": dict(run.verdict.examples),
+    }
+
+
+def say(text: str) -> None:
+    """Print a line at once, for people who watch."""
     print(text, flush=True)
 
 

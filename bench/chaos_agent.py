@@ -8,12 +8,13 @@ try must be over, the agent stores a fence and reads its stream up to there.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
+from bench.chaos_calls import CALL_S, EXPECTED, FAILURES, RETRY_S, SESSION_LOST, Item, Line, Reading, pause, read_reply
 from bench.chaos_past import Past, answer_id, key_of
 from bench.chaos_records import (
     Answered,
@@ -22,7 +23,6 @@ from bench.chaos_records import (
     Asked,
     Asking,
     Failed,
-    Heard,
     Odd,
     Received,
     Sending,
@@ -31,10 +31,7 @@ from bench.chaos_records import (
     Unsent,
     spans_of,
 )
-from bench.http_client import BadReplyError, Client, Reply, encode
-
-CALL_S: Final = 4.0
-"""Longest short call. Source: ours; longer than the sidecar's own time for one."""
+from bench.http_client import Client
 
 WAIT_S: Final = 3
 """Length of one wait. Source: ours; short, so that many end while something is broken."""
@@ -43,21 +40,10 @@ GRACE_S: Final = 1.2
 """After so long a try that failed is over everywhere: longer than every planned stop, delay and partition. Source:
 ours; what comes later all the same is seen in the log as a message stored twice."""
 
-RETRY_S: Final = 0.1
-LAST_RETRY_S: Final = 0.8
-"""Pauses before a call is repeated, from and up to. Source: ours."""
-
 BACKLOG: Final = 400
 """A lane pauses while its agent has so many messages to read, so that reading keeps up with storing. Source: ours."""
 
-SESSION_LOST: Final = frozenset({401, 403})
-EXPECTED: Final = frozenset({502, 503, 504})
-"""What is said while something is broken; only after 503 a call surely had no effect. Source: RFC 9110 15.6."""
-
-FAILURES: Final = (OSError, TimeoutError, BadReplyError, ValueError)
 SCHEMA: Final = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
-
-Item = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +82,9 @@ class Agent:
         """Answers on their way."""
         self.tail = past.cursor
         """The highest number that a message of this agent got."""
-        self._client = client
+        self._line = Line(name, client)
         self._part = part
         self._write = write
-        self._token = ""
-        self._session = asyncio.Lock()
         self._turn = asyncio.Semaphore(part.at_once)
         self._moved = asyncio.Condition()
         self._found: dict[str, int] = {}
@@ -120,35 +104,11 @@ class Agent:
             for told in list(self.past.untold.values()):
                 self._begin_answer(told)
             for lane in range(self._part.lanes):
-                group.create_task(self._send_all(f"{self.name}.{lane}", random.Random(f"{self._part.seed} {lane}")))
+                group.create_task(self._send_all(f"{self.name}.{lane}"))
             for lane in range(self._part.question_lanes):
-                group.create_task(self._ask_all(f"{self.name}.q{lane}", random.Random(f"{self._part.seed} q{lane}")))
+                group.create_task(self._ask_all(f"{self.name}.q{lane}"))
             while not (self.is_closed and not self.answering):
                 await self._wait_once()
-
-    # Calls
-
-    async def _call(self, method: str, target: str, body: object = None, *, timeout_s: float = CALL_S) -> Reply:
-        """One call with a session; a session that is lost is opened anew for the next call."""
-        token = self._token or await self._open_session()
-        reply = await self._client.call(encode(method, target, body=body, token=token), timeout_s=timeout_s)
-        if reply.status in SESSION_LOST and self._token == token:
-            self._token = ""
-        return reply
-
-    async def _open_session(self) -> str:
-        async with self._session:
-            if not self._token:
-                body = {"agent_id": self.name, "ip_address": "127.0.0.1", "user_agent": "chaos"}
-                try:
-                    said = await self._client.json("POST", "/session/create", body=body)
-                except BadReplyError as error:
-                    raise ConnectionError("no session") from error
-                self._token = str(said["session_token"]) if isinstance(said, dict) else ""
-        return self._token
-
-    async def _pause(self, tries: int) -> None:
-        await asyncio.sleep(min(LAST_RETRY_S, RETRY_S * 2 ** min(tries, 6)))
 
     # Waiting
 
@@ -156,88 +116,48 @@ class Agent:
         since = self.past.cursor
         target = f"/event/wait?agent_id={self.name}&since_sequence={since}&timeout_seconds={WAIT_S}"
         try:
-            reply = await self._call("GET", target, timeout_s=WAIT_S + CALL_S)
+            reply = await self._line.call("GET", target, timeout_s=WAIT_S + CALL_S)
             if reply.status != 200:
                 if reply.status not in SESSION_LOST | EXPECTED:
                     self._odd(f"wait answered {reply.status} {reply.body[:200]!r}")
-                await self._pause(0)
+                await pause(0)
                 return
-            events: list[Item] = orjson.loads(reply.body)["events"]
+            reading = read_reply(self.name, reply.body)
         except FAILURES:
-            await self._pause(0)
+            await pause(0)
             return
-        if events:
-            await self._take(since, events)
+        if reading.numbers or reading.records:
+            await self._take(since, reading)
 
-    async def _take(self, since: int, events: list[Item]) -> None:
-        numbers: list[int] = []
-        mine: list[tuple[int, str]] = []
-        others: list[AnyRecord] = []
-        for item in events:
-            data, sequence = item["data"], item["sequence"]
-            if not isinstance(data, dict) or not isinstance(sequence, int):
-                self._odd(f"an item like {item}")
-                continue
-            if item["event_type"] == "elicitation_request":
-                others.append(self._told(data, data["elicitation_id"], 0))
-                continue
-            numbers.append(sequence)
-            if data.get("to_agent") == self.name and "id" in data:
-                mine.append((sequence, data["id"]))
-            found = self._read(item, data, sequence)
-            if found is not None:
-                others.append(found)
+    async def _take(self, since: int, reading: Reading) -> None:
         # Questions and answers first: the cursor passes them with what follows.
-        for record in others:
+        for record in (*reading.records, Received(self.name, since, spans_of(reading.numbers), reading.mine)):
             self._write(record)
-        self._write(Received(self.name, since, spans_of(numbers), mine))
-        for record in others:
-            self._act(record)
-        self.past.cursor = max([self.past.cursor, *numbers])
+        for known, sequence in reading.ids.items():
+            if known in self.past.doubtful:
+                self._found[known] = sequence
+        for record in reading.records:
+            is_new = not (isinstance(record, Told) and key_of(record) in self.past.told)
+            if is_new:
+                self.past.note(record)
+            if isinstance(record, Told) and is_new:
+                self._begin_answer(record)
+        self.is_closed = self.is_closed or reading.is_closing
+        self.past.cursor = max([self.past.cursor, *reading.numbers])
         async with self._moved:
             self._moved.notify_all()
 
-    def _read(self, item: Item, data: Item, sequence: int) -> AnyRecord | None:
-        """What one message is, beside being one."""
-        known = data.get("id")
-        if known is not None and str(known).split(".")[0] != item["source_agent"]:
-            self._odd(f"message {known} came as from {item['source_agent']}")
-        if known in self.past.doubtful:
-            self._found[str(known)] = sequence
-        if data.get("closing"):
-            self.is_closed = True
-        kind = data.get("elicitation_type")
-        if kind == "elicitation_requested" and data.get("to_agent") == self.name:
-            return self._told(data, "", sequence)
-        content, elicitation = data.get("content"), ""
-        if item["event_type"] == "elicitation_response":
-            content, elicitation = data.get("data"), str(data["elicitation_id"])
-        elif kind == "elicitation_accepted":
-            content = data.get("response_data")
-        elif data.get("to_agent") != self.name:
-            return None
-        question = content.get("question") if isinstance(content, dict) else None
-        if isinstance(question, str) and (question.split(".")[0] == self.name or elicitation):
-            return Heard(self.name, question, elicitation, sequence, str(item["source_agent"]))
-        return None
-
-    def _told(self, data: Item, elicitation: object, sequence: int) -> Told:
-        expires_at = data["expires_at"]
-        deadline = float(expires_at) if isinstance(expires_at, int | float) else 0.0
-        return Told(self.name, str(data["message"]), str(elicitation), sequence, deadline)
-
-    def _act(self, record: AnyRecord) -> None:
-        is_new = not (isinstance(record, Told) and key_of(record) in self.past.told)
-        if is_new:
-            self.past.note(record)
-        if isinstance(record, Told) and is_new:
-            self._begin_answer(record)
-
     # Storing
 
-    async def _send_all(self, lane: str, chance: random.Random) -> None:
+    def _receivers(self, lane: str, count: int) -> list[str]:
+        """To whom a lane goes, the same in every life; nobody speaks to itself."""
+        chance = random.Random(f"{self._part.seed} {lane}")  # noqa: S311  # a load, nothing secret
+        others = [agent for agent in self._part.everybody if agent != self.name]
+        return chance.choices(others, k=count)
+
+    async def _send_all(self, lane: str) -> None:
         last = self.past.last.get(lane, 0)
-        receivers = [chance.choice(self._part.everybody) for _ in range(self._part.messages)]
+        receivers = self._receivers(lane, self._part.messages)
         for number, receiver in enumerate(receivers, start=1):
             message = f"{lane}.{number}"
             if number < last or (number == last and message not in self.past.open | self.past.doubtful):
@@ -266,7 +186,7 @@ class Agent:
                 self._note(Unsent(self.name, message, is_certain=True))
             elif await self._is_stored(message):
                 return
-            await self._pause(tries)
+            await pause(tries)
             tries += 1
 
     async def _try_in_turn(self, message: str, body: object) -> int:
@@ -283,7 +203,7 @@ class Agent:
     async def _try_to_store(self, body: object) -> int:
         """The number it got; 0 when it was refused, -1 when nobody can tell."""
         try:
-            reply = await self._call("POST", "/event/store", body)
+            reply = await self._line.call("POST", "/event/store", body)
             if reply.status == 200:
                 self._is_troubled = False
                 return int(orjson.loads(reply.body)["sequence"])
@@ -320,6 +240,8 @@ class Agent:
                 body = {"event_type": "custom", "agent_id": self.name, "data": {"fence": True}}
                 self._fence = max(0, await self._try_to_store(body))
                 self._fenced_at = begun if self._fence else 0.0
+                if not self._fence:
+                    await pause(1)
             return self._fence
 
     async def _until_moved(self) -> None:
@@ -332,18 +254,16 @@ class Agent:
 
     # Asking
 
-    async def _ask_all(self, lane: str, chance: random.Random) -> None:
+    async def _ask_all(self, lane: str) -> None:
         last = self.past.last.get(lane, 0)
-        receivers = [chance.choice(self._part.everybody) for _ in range(self._part.questions)]
+        receivers = self._receivers(lane, self._part.questions)
         for number, receiver in enumerate(receivers, start=1):
             question = f"{lane}.{number}"
             if number < last or question in self.past.heard:
                 continue
             if self.is_stopped and number > last:
                 break
-            # Nobody asks itself.
-            other = receiver if receiver != self.name else self._part.everybody[0]
-            await self._ask(question, other if other != self.name else self._part.everybody[-1])
+            await self._ask(question, receiver)
         self.working -= 1
 
     async def _ask(self, question: str, receiver: str) -> None:
@@ -364,13 +284,13 @@ class Agent:
             self._note(Asking(self.name, question))
             until = await self._try_to_ask(question, body)
             if not until:
-                await self._pause(tries)
+                await pause(tries)
                 tries += 1
 
     async def _try_to_ask(self, question: str, body: object) -> float:
         """Until when it may be answered, in seconds since the epoch; 0 when it was not asked, as far as is known."""
         try:
-            reply = await self._call("POST", "/elicitation/create", body)
+            reply = await self._line.call("POST", "/elicitation/create", body)
             if reply.status == 200:
                 said = orjson.loads(reply.body)
                 self._note(Asked(self.name, question, said["elicitation_id"], said["expires_at"]))
@@ -413,14 +333,14 @@ class Agent:
             self._write(Answering(self.name, told.question, told.elicitation))
             status = await self._try_to_answer(target, body)
             if not status:
-                await self._pause(tries)
+                await pause(tries)
             tries += 1
         self._note(Answered(self.name, told.question, told.elicitation, status))
 
     async def _try_to_answer(self, target: str, body: object) -> int:
         """The status that ends it; 0 when it has to be given again."""
         try:
-            reply = await self._call("POST", target, body)
+            reply = await self._line.call("POST", target, body)
         except FAILURES as error:
             self._write(Failed(self.name, target, type(error).__name__))
             return 0

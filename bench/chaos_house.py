@@ -10,7 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -54,25 +54,32 @@ class ChaosPlan:
 
     messages: int
     agents: int
-    sidecars: int
-    crews: int
-    lanes: int
+    first_agent: int = 0
+    """Number of the first one."""
+    sidecars: int = 2
+    crews: int = 2
+    """Processes that hold the agents."""
+    lanes: int = 32
     """Messages of one agent whose fate is open at a time; a fourth as many questions."""
-    at_once: int
+    at_once: int = 3
     """Messages of one agent that are on their way at a time."""
-    kill_every_s: float
+    kill_every_s: float = 1.0
     """Mean time between two kills; 0 for none."""
-    fault_every_s: float
+    kill_work: int = 100
+    """Messages that are stored between two kills at least: a slow machine is hit less often, and the load goes on."""
+    fault_every_s: float = 1.0
     """The same for faults of the network."""
-    flips: int
-    """Changes of flags, evenly over the load."""
-    most_s: float
+    flips: int = 0
+    """Changes of flags."""
+    flip_every_s: float = 0.05
+    """Mean time between two of them."""
+    most_s: float = 3600.0
     """Longest time of load; what is not begun then is left."""
-    poll_s: float
+    poll_s: float = 0.05
     """Pause between two looks of a parked wait at the Bridge."""
-    question_s: int
+    question_s: int = 5
     """Time for an answer."""
-    seed: int
+    seed: int = 1
     settings: tuple[str, ...] = ()
     """More of the sidecars'."""
     bridge_words: tuple[str, ...] = ()
@@ -91,7 +98,7 @@ class ChaosPlan:
             question_lanes=question_lanes,
             question_s=self.question_s,
             seed=self.seed,
-            everybody=tuple(f"a{number}" for number in range(self.agents)),
+            everybody=tuple(f"a{self.first_agent + number}" for number in range(self.agents)),
         )
 
 
@@ -195,13 +202,13 @@ class House:
         while not is_over() and done < self.plan.flips:
             target, change = a_flip(chance, self.plan.part.everybody)
             done += await self._change(chance.choice(self._admins), target, change)
-            await asyncio.sleep(chance.expovariate(self.plan.flips / self.plan.most_s) if self.plan.flips else 0)
+            await asyncio.sleep(chance.expovariate(1 / self.plan.flip_every_s))
         return done
 
     async def set_all(self, flags: dict[str, object]) -> None:
         """Set the flags of all sidecars, and take forced agents back."""
         for admin in self._admins:
-            while not await self._change(admin, "/feature_flags", flags):
+            while not await self._change(admin, "/feature_flags", flags):  # noqa: ASYNC110  # no event tells that it is back
                 await asyncio.sleep(0.1)
             for agent in self.plan.part.everybody:
                 await self._change(admin, "/agent/force_elicitation", {"agent_id": agent}, method="DELETE")

@@ -158,6 +158,8 @@ class Ledger:
         counts["answers in the log"] = sum(len(known.taken) for known in self._elicitations.values())
         self._judge_stores()
         for agent, records in self._records.items():
+            if not agent:  # ticks of the clock
+                continue
             self._judge_stream(agent, [record for record in records if isinstance(record, Received)])
             self._judge_told(agent, [record for record in records if isinstance(record, Told)])
             for heard in (record for record in records if isinstance(record, Heard)):
@@ -175,7 +177,8 @@ class Ledger:
 
     # Messages
 
-    def _judge_stores(self) -> None:
+    def _sent(self) -> tuple[Counter[str], dict[str, int]]:
+        """How often each message may have been stored, and as what each was taken."""
         possible: Counter[str] = Counter()
         told: dict[str, int] = {}
         for record in self._all():
@@ -189,6 +192,10 @@ class Ledger:
                     told[message] = sequence
                 case _:
                     pass
+        return possible, told
+
+    def _judge_stores(self) -> None:
+        possible, told = self._sent()
         self.verdict.counts["messages sent"] = len(possible)
         for message, tries in possible.items():
             copies = self._messages.get(message, [])

@@ -64,7 +64,7 @@ class McpLedger(Ledger):
 class McpAgent:
     """One agent at one client."""
 
-    __slots__ = ("_asked_in_wait", "_group", "_ledger", "_line", "_open_answers", "cursor", "name", "waits")
+    __slots__ = ("_group", "_ledger", "_line", "_open_answers", "cursor", "name", "waits")
 
     def __init__(self, name: str, line: Line, ledger: McpLedger) -> None:
         self.name = name
@@ -94,7 +94,7 @@ class McpAgent:
 
     async def _wait(self, wait_s: int) -> None:
         params = tool_params(WAIT_TOOL, wait_arguments(self.name, since=self.cursor, wait_s=wait_s))
-        result = await self._line.call("tools/call", params, self._asked, wait_s=wait_s)
+        result = await self._line.call("tools/call", params, self.asked, wait_s=wait_s)
         for _ in range(ROUNDS):
             if not result.state:
                 self._take(read_wait(result, self.name))
@@ -104,7 +104,7 @@ class McpAgent:
                 return
             await asyncio.sleep(pause_s)
             again = {**params, "requestState": result.state, "inputResponses": responses}
-            result = await self._line.call("tools/call", again, self._asked, wait_s=wait_s)
+            result = await self._line.call("tools/call", again, self.asked, wait_s=wait_s)
             self._ledger.answers += len(responses)
         raise UnexpectedError("a wait needs input again and again")
 
@@ -117,7 +117,7 @@ class McpAgent:
             if seen.elicitation_id and is_first:
                 self._begin(seen.number, seen.elicitation_id, None)
 
-    def _asked(self, question: Message) -> None:
+    def asked(self, question: Message) -> None:
         """A question came in the middle of a call."""
         number = number_in(question.params.message)
         if question.id is None or number is None:
@@ -149,7 +149,7 @@ class McpAgent:
         params = tool_params(RESPOND_TOOL, respond_arguments(elicitation_id, fate))
         try:
             await asyncio.sleep(LATE_S if fate is Fate.LATE else 0.0)
-            result = await self._line.call("tools/call", params, self._asked)
+            result = await self._line.call("tools/call", params, self.asked)
             if result.is_error:
                 raise UnexpectedError(f"the answer was refused: {result.content[:1]}")
             self._ledger.answers += 1

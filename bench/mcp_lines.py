@@ -181,14 +181,16 @@ async def _messages(reply: aiohttp.ClientResponse) -> AsyncIterator[Message]:
 class Pipe:
     """One client over standard input and output: `elicit-sidecar stdio` as its child, with calls side by side."""
 
-    __slots__ = ("_calls", "_next", "is_modern", "name", "process")
+    __slots__ = ("_calls", "_next", "hear", "is_modern", "name", "process")
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, *, is_modern: bool) -> None:
         self.name = name
         self.process = process
         self.is_modern = is_modern
+        self.hear: Asked = ask_nothing
+        """Hears every question, as on a pipe nobody can tell in which call it comes."""
         self._next = 0
-        self._calls: dict[int, tuple[asyncio.Future[Result], Asked]] = {}
+        self._calls: dict[int, asyncio.Future[Result]] = {}
 
     async def open(self) -> None:
         """Begin, as `HttpLine.open`."""
@@ -202,16 +204,16 @@ class Pipe:
         output = self.process.stdout
         while output is not None and (line := await output.readline()):
             message = read_message(line)
-            if message.method == CREATE and self._calls:
-                next(iter(self._calls.values()))[1](message)
+            if message.method == CREATE:
+                self.hear(message)
             elif not message.method and isinstance(message.id, int) and message.id in self._calls:
                 self._settle(message.id, message)
-        for arrived, _ in self._calls.values():
+        for arrived in self._calls.values():
             if not arrived.done():
                 arrived.set_exception(UnexpectedError("the sidecar has ended"))
 
     def _settle(self, call_id: int, message: Message) -> None:
-        arrived = self._calls[call_id][0]
+        arrived = self._calls[call_id]
         if arrived.done():  # its caller has just left
             return
         try:
@@ -222,11 +224,12 @@ class Pipe:
             arrived.set_result(result)
 
     async def call(self, method: str, params: Mapping[str, object], asked: Asked, *, wait_s: float = 0.0) -> Result:
-        """Make one call; see `Line`. A caller that is cancelled says so."""
+        """Make one call; see `Line`. A caller that is cancelled says so, and its questions are for `hear`."""
+        del asked
         self._next += 1
         call_id = self._next
         arrived: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._calls[call_id] = arrived, asked
+        self._calls[call_id] = arrived
         self._say(request(method, params, call_id, is_modern=self.is_modern))
         try:
             async with asyncio.timeout(wait_s + CALL_TIMEOUT_S):

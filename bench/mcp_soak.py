@@ -19,6 +19,7 @@ import uvloop
 from bench.facts import describe, facts, write_result
 from bench.mcp_soak_house import McpHouse
 from bench.mcp_soak_load import McpPlan, McpSoak, is_asked, row
+from bench.quantiles import summarise
 from bench.soak import FULL_WARM_UP_S
 from bench.soak_verdict import Sample, Verdict, judge, thinned
 
@@ -66,9 +67,10 @@ def main() -> int:
         "verdicts": verdicts,
         "failures": failures,
         "items": len(soak.ledger.accepted()),
-        "lost": soak.ledger.missing(),
+        "lost": soak.lost(),
         "seen_again": soak.ledger.duplicated(),
         "ways": dict(soak.ledger.ways),
+        "delivery_ms": summarise(delays) if (delays := soak.ledger.latencies_ms(from_sent=False)) else None,
         "answers": soak.ledger.answers,
         "visits": soak.visits.count,
         "errors": dict(soak.ledger.errors),
@@ -132,8 +134,8 @@ async def _soak(house: McpHouse, plan: McpPlan, warm_up_s: float) -> tuple[McpSo
 
 def _failures(soak: McpSoak, codes: Mapping[str, int]) -> list[str]:
     found = [f"{count} x {what}" for what, count in soak.ledger.errors.items()]
-    if soak.ledger.missing():
-        found.append(f"{soak.ledger.missing()} items were accepted and never delivered")
+    if lost := soak.lost():
+        found.append(f"{len(lost)} items were accepted and never delivered, the first of them {lost[0]}")
     found += [f"{name}: {count} mistakes of the sidecar itself" for name, count in soak.defects.items() if count]
     found += [f"{name}: the sidecar ended with {code}, not with 0" for name, code in codes.items() if code]
     return found
@@ -152,6 +154,9 @@ def _print(soak: McpSoak, verdicts: Mapping[str, Verdict], failures: list[str]) 
         f"{len(soak.ledger.accepted())} items, {soak.ledger.missing()} lost, {soak.ledger.duplicated()} seen again, "
         f"{soak.ledger.answers} answers, {soak.visits.count} visits"
     )
+    if delays := soak.ledger.latencies_ms(from_sent=False):
+        told = summarise(delays)
+        print(f"delivery: p50 {told.p50 / 1000:.2f} s, p99 {told.p99 / 1000:.2f} s, max {told.max / 1000:.2f} s")
     print("they came " + ", ".join(f"{way}: {count}" for way, count in soak.ledger.ways.most_common()))
     for name, verdict in verdicts.items():
         growth = verdict.growth_percent_per_hour

@@ -43,6 +43,9 @@ LITTER_SHARE: Final = 0.2
 SETTLE_S: Final = 20.0
 """Longest time until everything is idle again. Source: ours; idle connections live 4 s and a long poll 1 s."""
 
+DRAIN_S: Final = QUESTION_S + 2.0 * LONG_WAIT_S
+"""When an item that has not come is lost: every question before it is over, and a long wait has come and gone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McpPlan:
@@ -96,6 +99,8 @@ class McpSoak:
         self.samples: dict[str, list[Sample]] = {}
         self.defects: dict[str, int] = {}
         self.agents: list[McpAgent] = []
+        self._sent: dict[int, str] = {}
+        """What each item is and for whom."""
         self._house = house
         self._plan = plan
         self._http = http
@@ -164,6 +169,7 @@ class McpSoak:
             await pipe.open()
             for name in self._plan.pipe_names(number):
                 self._add(name, pipe)
+            pipe.hear = self.agents[-1].asked
 
     def _add(self, name: str, line: Line) -> None:
         self.agents.append(McpAgent(name, line, self.ledger))
@@ -195,7 +201,9 @@ class McpSoak:
             await asyncio.sleep(pause)
             number += 1
             receiver = self._chance.choice(self.agents).name
-            send = self._ask if self._chance.random() < 0.5 else self._store
+            is_question = self._chance.random() < 0.5
+            self._sent[number] = f"{'question' if is_question else 'message'} {number} to {receiver}"
+            send = self._ask if is_question else self._store
             group.create_task(send(receiver, self.ledger.open(number)))
             if self._chance.random() < LITTER_SHARE:
                 group.create_task(self._ask(self._visitor(), None))
@@ -232,6 +240,14 @@ class McpSoak:
             else:
                 group.create_task(self.visits.over_http(self._visitor()))
 
+    def lost(self) -> list[str]:
+        """What was accepted and never came, and when it was accepted."""
+        return [
+            f"{self._sent[item.number]} at {item.accepted_at - self._started:.0f} s"
+            for item in self.ledger.accepted()
+            if not item.copies
+        ]
+
     async def _noted(self, work: Coroutine[object, object, None], what: str) -> None:
         try:
             await work
@@ -252,7 +268,7 @@ class McpSoak:
             await asyncio.sleep(pause)
 
     async def _drain(self) -> None:
-        until = time.perf_counter() + SETTLE_S
+        until = time.perf_counter() + DRAIN_S
         while self.ledger.missing():
             if time.perf_counter() > until:
                 return

@@ -74,6 +74,18 @@ class Bridge(Protocol):
         ...
 
 
+class SendBridge(Protocol):
+    """The calls of the Bridge that are made in an agent's own name. Methods raise what those of Bridge do."""
+
+    async def create(self, ask: Ask, credential: Secret) -> Elicitation:
+        """Put one question; where the outcome is unclear there may be one or none."""
+        ...
+
+    async def store_event(self, agent_id: AgentId, data: Mapping[str, object], credential: Secret) -> int:
+        """Store one event; its sequence."""
+        ...
+
+
 class QuestionBus(Protocol):
     """Questions carried as events of the Bridge's log, where the Bridge has no calls of its own for them.
 

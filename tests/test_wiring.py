@@ -50,6 +50,17 @@ class TestStart:
             assert (await made.admin("GET", "/livez")).json == {"alive": True}
             assert (await made.admin("GET", "/readyz")).json == {"ready": True, "reasons": []}
 
+    @pytest.mark.requirement("health.bridge")
+    async def test_a_bridge_that_is_away_is_seen_in_health_from_the_first_call_on(self) -> None:
+        async with house(NOBODY) as made:
+            assert (await made.admin("GET", "/health")).json["reasons"] == []
+            assert (await made.call("GET", "/x")).status == 502
+            told = (await made.admin("GET", "/health")).json
+            assert isinstance(told["reasons"], list)
+            (reason,) = told["reasons"]
+            assert told["status"] == "degraded"
+            assert str(reason).startswith("the Bridge cannot be reached since 0 s: ")
+
     async def test_a_fresh_state_begins_with_the_configured_flags(self) -> None:
         loaded = _loaded(
             {

@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 USAGE_EXIT = 2
 """Exit code of a usage or configuration error. Source: ARCHITECTURE.md 3.3."""
 
+STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
+"""Signals that ask for an end."""
+
+AGAIN_S = 0.1
+"""From when on a second signal counts, in seconds after the first.
+
+Source: ours; what a terminal sends to all of its programs a wrapper like `uv run` sends again, within milliseconds.
+"""
+
 
 @click.command("run")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The TOML file.")
@@ -42,7 +51,8 @@ def command(  # one parameter per option
     """Run the sidecar between one agent and the Bridge.
 
     Without a file it starts on safe defaults, with elicitation off, and says what it assumed. When it is ready it
-    prints one line of JSON with its addresses on standard output. SIGTERM or Ctrl-C answers the parked waits and ends.
+    prints one line of JSON with its addresses on standard output. SIGTERM or Ctrl-C answers the parked waits and ends
+    with 0 within two seconds; the same again ends at once, by the signal itself. SIGHUP reads the file again.
     """
     named = {"listen.data": listen, "listen.admin": admin, "bridge.url": bridge, "state.url": state}
     given = {key: value for key, value in named.items() if value is not None}
@@ -55,7 +65,9 @@ def command(  # one parameter per option
     except ConfigError as error:
         sys.exit(say_problems(error))
     if config is None:
-        _say_assumptions(loaded)
+        say_assumptions(
+            loaded, agents=f"agents on {loaded.config.listen.data}, operators on {loaded.config.listen.admin}"
+        )
     sys.exit(_serve(loaded, config, load))
 
 
@@ -87,12 +99,13 @@ def _user_state() -> Path:
     return base / "elicit-sidecar" / "state.db"
 
 
-def _say_assumptions(loaded: Loaded) -> None:
+def say_assumptions(loaded: Loaded, *, agents: str) -> None:
+    """Say on standard error what a start without a file stands on; `agents` is who is served, and where."""
     config = loaded.config
     flags = config.flags
     click.echo(
         "no --config: assuming "
-        f"the Bridge at {config.bridge.url}, agents on {config.listen.data}, operators on {config.listen.admin}, "
+        f"the Bridge at {config.bridge.url}, {agents}, "
         f"state in {config.state.url}; flags as stored there, else elicitation "
         f"{'on' if flags.elicitation_enabled else 'off'} at {flags.elicitation_percentage:g} percent; "
         "config.example.toml explains every key",
@@ -114,8 +127,8 @@ def _serve(loaded: Loaded, path: Path | None, load: Callable[[], Loaded]) -> int
     async def house() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        for number in STOPPED_BY:
+            loop.add_signal_handler(number, _stop, loop, stop)
         source = ConfigSource(path=path, mark=mark, load=load, wanted=asyncio.Event())
         loop.add_signal_handler(signal.SIGHUP, source.wanted.set)
         await keep_house(loaded, ready=_say_ready, stop=stop, source=source)
@@ -130,6 +143,18 @@ def _serve(loaded: Loaded, path: Path | None, load: Callable[[], Loaded]) -> int
         click.echo(f"cannot start: {error}{hint}", err=True)
         return 1
     return 0
+
+
+def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Begin the end, and a moment later leave these signals to the system, which ends a process at once."""
+    stop.set()
+    loop.call_later(AGAIN_S, _end_at_once_next_time, loop)
+
+
+def _end_at_once_next_time(loop: asyncio.AbstractEventLoop) -> None:
+    for number in STOPPED_BY:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)  # for SIGINT the loop brings back KeyboardInterrupt, which unwinds
 
 
 def _is_busy(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from proxy.cli.run import load_with_defaults, say_problems
+from proxy.cli.run import load_with_defaults, say_assumptions, say_problems
 from proxy.config.load import Loaded
 from proxy.config.problems import ConfigError
 from proxy.core.errors import StateUnavailable
@@ -57,6 +57,8 @@ def command(  # one parameter per option
         loaded = load_with_defaults(config, {key: value for key, value in named.items() if value is not None}, settings)
     except ConfigError as error:
         sys.exit(say_problems(error))
+    if config is None:
+        say_assumptions(loaded, agents="this client")
     parents = tuple(_parents())
     stdin, stdout = _take_streams()
     try:

@@ -119,6 +119,14 @@ class WaitConfig(Section, frozen=True, kw_only=True):
     default_timeout_s: Annotated[float, Number(1, 300)] = 60.0
 
 
+class DualConfig(Section, frozen=True, kw_only=True):
+    """Which legacy sends become questions to agents in the elicitation cohort."""
+
+    sends: Annotated[Literal["asking", "all", "off"], Choice(("asking", "all", "off"))] = "asking"
+    life_s: Annotated[float, Number(1, 86_400)] = 300.0
+    """How long such a question lives where the send does not say."""
+
+
 class FlagsConfig(Section, frozen=True, kw_only=True):
     """The feature flags a fresh state begins with, and the salt of the rollout."""
 
@@ -197,6 +205,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bridge: BridgeConfig = BridgeConfig()
     agent: AgentConfig = AgentConfig()
     wait: WaitConfig = WaitConfig()
+    dual: DualConfig = DualConfig()
     flags: FlagsConfig = FlagsConfig()
     groups: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """Group name to its agent ids."""

@@ -18,7 +18,7 @@ from proxy.core.mismatch import describe
 _CONTROL_KEYS: Final = frozenset({"elicitation_id", "in_reply_to", "response_type"})
 """What says which answer it is. Source: ARCHITECTURE.md 2.3."""
 _CONTENT_KEYS: Final = ("content", "data")
-_ADDRESS_KEYS: Final = ("to_agent", "target_agent", "target", "to")
+ADDRESS_KEYS: Final = ("to_agent", "target_agent", "target", "to")
 """Where a legacy send names its addressee. Source: ARCHITECTURE.md 2.4."""
 
 
@@ -80,7 +80,7 @@ def _content(data: Mapping[str, object]) -> Mapping[str, object]:
         inner = data.get(key)
         if isinstance(inner, dict):
             return inner
-    return {key: value for key, value in data.items() if key not in _CONTROL_KEYS and key not in _ADDRESS_KEYS}
+    return {key: value for key, value in data.items() if key not in _CONTROL_KEYS and key not in ADDRESS_KEYS}
 
 
 def parse_respond(body: bytes) -> GivenAnswer | None:
@@ -109,12 +109,16 @@ def _accepted_data(data: object) -> Mapping[str, object]:
 
 
 def addressee_of(body: bytes) -> str | None:
-    """The agent that a legacy send is addressed to, if it names one; the first of the four names counts."""
+    """The agent that a legacy send is addressed to, if it names one."""
     event = _json_object(body)
     data = event.get("data") if event else None
-    if not isinstance(data, dict):
-        return None
-    return next((data[key] for key in _ADDRESS_KEYS if isinstance(data.get(key), str) and data[key]), None)
+    return addressee_in(data) if isinstance(data, dict) else None
+
+
+def addressee_in(data: Mapping[str, object]) -> str | None:
+    """The agent that the data of an event is addressed to, if it names one; the first of the four names counts."""
+    named = (data.get(key) for key in ADDRESS_KEYS)
+    return next((name for name in named if isinstance(name, str) and name), None)
 
 
 def stored_reply(answer: Answer, *, sequence: int, timestamp_ns: int) -> bytes:

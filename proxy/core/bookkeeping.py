@@ -8,7 +8,7 @@ Source: BRIDGE.md 2.3 and 2.5 (elicitation and audit events also appear in the l
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -17,6 +17,8 @@ import orjson
 from proxy.core.elicitation import RESPONSE_MESSAGE, Answer, AnswerKind, is_writable
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import Message
+from proxy.core.send_marks import unmarked
+from proxy.core.send_replies import SentReply, read_reply, unsealed
 
 _TYPE_KEY: Final = "elicitation_type"
 _QUESTION: Final = "elicitation_requested"
@@ -46,9 +48,13 @@ class Note:
     content: Mapping[str, object] | None = None
     """As the Bridge noted it; None where it is no object."""
     elicitation_id: ElicitationId | None = None
-    """Of the question; only on a bus, as the Bridge's own notes do not tell."""
+    """Of the question; only on a bus and where a send was answered, as the Bridge's own notes do not tell."""
     asker: str = ""
-    """Who asked that question; only on a bus."""
+    """Who asked that question; only where it is named."""
+    made_from: int | None = None
+    """The Bridge's number of the legacy send that the question was made from, if it was; see `send_replies`."""
+    is_reply: bool = False
+    """It is a message of the answering agent, and no note."""
 
     def as_answer(self, elicitation_id: ElicitationId) -> Answer:
         """The answer that this note reports, to the elicitation it belongs to."""
@@ -87,7 +93,14 @@ def read_note(message: Message) -> Note | None:
     """
     if isinstance(message, Marked):
         return message.note
-    if message.event_type != "custom" or b'"elicitation_type"' not in message.data:
+    if message.event_type != "custom":
+        return None
+    reply = read_reply(message)
+    return _noted(message) if reply is None else _reply_note(reply)
+
+
+def _noted(message: Message) -> Note | None:
+    if b'"elicitation_type"' not in message.data:
         return None
     try:
         data = orjson.loads(message.data)
@@ -96,25 +109,47 @@ def read_note(message: Message) -> Note | None:
     if not isinstance(data, dict) or not isinstance(data.get(_TYPE_KEY), str):
         return None
     kind = _ANSWER_KINDS.get(data[_TYPE_KEY])
-    return _other_note(data) if kind is None else _answer_note(kind, data)
+    return _other_note(data) if kind is None else _answer_note(kind, data, message.source_agent)
+
+
+def _reply_note(reply: SentReply) -> Note:
+    return Note(
+        kind=NoteKind.ANSWER,
+        responding_agent=reply.responder,
+        answer_kind=reply.answer.kind,
+        content=reply.answer.content,
+        elicitation_id=reply.origin.elicitation_id,
+        asker=reply.origin.asker,
+        made_from=reply.origin.sequence,
+        is_reply=True,
+    )
 
 
 def _other_note(data: Mapping[str, object]) -> Note:
-    addressee = data.get("to_agent")
-    if data[_TYPE_KEY] == _QUESTION and isinstance(addressee, str):
+    addressee, asker, schema = data.get("to_agent"), data.get("from_agent"), data.get("schema")
+    if data[_TYPE_KEY] != _QUESTION or not isinstance(addressee, str):
+        return Note(kind=NoteKind.OTHER)
+    made_from = unmarked(schema)[1] if isinstance(schema, dict) else None
+    if made_from is None or not isinstance(asker, str):
         return Note(kind=NoteKind.QUESTION, addressee=addressee)
-    return Note(kind=NoteKind.OTHER)
+    return Note(kind=NoteKind.QUESTION, addressee=addressee, asker=asker, made_from=made_from)
 
 
-def _answer_note(kind: AnswerKind, data: Mapping[str, object]) -> Note | None:
+def _answer_note(kind: AnswerKind, data: Mapping[str, object], source_agent: str) -> Note | None:
     responder, content = data.get("responding_agent"), data.get("response_data")
     if not isinstance(responder, str) or not is_writable(content):
         return None
-    return Note(
-        kind=NoteKind.ANSWER,
-        responding_agent=responder,
-        answer_kind=kind,
-        content=content if isinstance(content, dict) else None,
+    given = content if isinstance(content, dict) else None
+    note = Note(kind=NoteKind.ANSWER, responding_agent=responder, answer_kind=kind, content=given)
+    told, origin = ({}, None) if given is None else unsealed(given)
+    if origin is None or source_agent != responder:
+        return note
+    return replace(
+        note,
+        content=told if kind is AnswerKind.ACCEPT else None,
+        elicitation_id=origin.elicitation_id,
+        asker=origin.asker,
+        made_from=origin.sequence,
     )
 
 
@@ -129,13 +164,18 @@ def is_for_others(note: Note, agent_id: AgentId) -> bool:
 
     The Bridge's own notes do not tell the asker: there only the agent's own answer is known to be for others.
     """
+    if note.is_reply:  # to all but the sender a message like any other
+        return False
     if note.elicitation_id is not None:
         return note.kind is not NoteKind.ANSWER or note.asker != agent_id
     return note.kind is not NoteKind.ANSWER or note.responding_agent == agent_id
 
 
 def answer_item(note: Note, message: Message, elicitation_id: ElicitationId, *, sequence: int) -> bytes:
-    """An answer as one item of the asker's legacy reply, at the place that the Bridge's own note had."""
+    """An answer as one item of the asker's legacy reply, at the place that the Bridge's own note had.
+
+    Who has sent an event and asked no question reads the event's own number in `in_reply_to`.
+    """
     return orjson.dumps(
         {
             "sequence": sequence,
@@ -144,7 +184,7 @@ def answer_item(note: Note, message: Message, elicitation_id: ElicitationId, *, 
             "timestamp": message.timestamp or None,
             "data": {
                 "elicitation_id": elicitation_id,
-                "in_reply_to": elicitation_id,
+                "in_reply_to": note.made_from or elicitation_id,
                 "response_type": note.answer_kind.value,
                 "data": note.content,
             },

@@ -23,6 +23,7 @@ from proxy.core.elicitation import REQUEST_MESSAGE, RESPONSE_MESSAGE, Answer, An
 from proxy.core.errors import InvalidInput
 from proxy.core.ids import AgentId, ElicitationId, parse_agent_id
 from proxy.core.legacy import Message
+from proxy.core.send_marks import unmarked
 
 MARK: Final = "elicit_sidecar"
 """Member of the data that makes an event ours; its value is the revision of the wording."""
@@ -100,7 +101,7 @@ def question_data(question: Elicitation) -> dict[str, object]:
         "from_agent": question.from_agent,
         "to_agent": question.to_agent,
         "message": question.message,
-        "schema": question.schema,
+        "schema": question.wire_schema,
         "created_at": question.created_at,
         "expires_at": question.expires_at,
     }
@@ -112,7 +113,7 @@ def answer_data(answer: Answer, question: Elicitation) -> dict[str, object]:
         MARK: REVISION,
         "kind": RESPONSE_MESSAGE,
         "elicitation_id": answer.elicitation_id,
-        "in_reply_to": answer.elicitation_id,
+        "in_reply_to": question.made_from or answer.elicitation_id,
         "from_agent": question.to_agent,
         "to_agent": question.from_agent,
         "response_type": answer.kind.value,
@@ -189,12 +190,14 @@ def _read_question(message: Message, members: Mapping[str, object], addressee: A
         return None
     # By the Bridge's stamp, so that all who read the event agree how long it lives, whatever their own clocks say.
     born_at = created_at if message.created_at is None else message.created_at
+    schema, made_from = unmarked(schema)
     return Elicitation(
         elicitation_id=ElicitationId(str(members["elicitation_id"])),
         from_agent=message.source_agent,
         to_agent=addressee,
         message=text,
         schema=schema,
+        made_from=made_from,
         created_at=born_at,
         expires_at=born_at + (expires_at - created_at),
     )

@@ -236,7 +236,7 @@ class BusBook:
 
 def _note(question: Elicitation, kind: NoteKind) -> Note:
     named, asker = question.elicitation_id, question.from_agent
-    return Note(kind=kind, addressee=question.to_agent, elicitation_id=named, asker=asker)
+    return Note(kind=kind, addressee=question.to_agent, elicitation_id=named, asker=asker, made_from=question.made_from)
 
 
 def _status(entry: _Entry, wall: float) -> BridgeStatus:

@@ -17,6 +17,7 @@ import orjson
 from proxy.core.errors import BadBridgeReply, InvalidInput
 from proxy.core.ids import AgentId, ElicitationId, parse_agent_id, parse_elicitation_id
 from proxy.core.mismatch import describe
+from proxy.core.send_marks import marked, unmarked
 
 REQUEST_MESSAGE: Final = "elicitation_request"
 """`event_type` of a question in a legacy reply. Source: ARCHITECTURE.md 2.2."""
@@ -62,6 +63,13 @@ class Elicitation:
     """What the answer must look like; not judged yet."""
     created_at: float
     expires_at: float
+    made_from: int | None = None
+    """The Bridge's number of the legacy send that it was made from, as whoever asks says; see `send_marks`."""
+
+    @property
+    def wire_schema(self) -> Mapping[str, object]:
+        """The schema as it goes over a wire, with the mark that says what the question was made from."""
+        return self.schema if self.made_from is None else marked(self.schema, self.made_from)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +108,8 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _schema(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
+def _schema(value: object) -> tuple[Mapping[str, object], int | None]:
+    return unmarked(value) if isinstance(value, dict) else ({}, None)
 
 
 def _time(value: object, what: str) -> float:
@@ -138,12 +146,14 @@ def _parse_question(item: dict[str, object], to_agent: AgentId) -> Elicitation:
         elicitation_id = parse_elicitation_id(item.get("id"))
     except InvalidInput as error:
         raise BadBridgeReply(f"pending elicitation: {error.detail}") from error
+    schema, made_from = _schema(item.get("schema"))
     return Elicitation(
         elicitation_id=elicitation_id,
         from_agent=_text(item.get("from_agent")),
         to_agent=to_agent,
         message=_text(item.get("message")),
-        schema=_schema(item.get("schema")),
+        schema=schema,
+        made_from=made_from,
         # The fast manager of the real Bridge omits created_at (PROTOCOL.md 4.1).
         created_at=_time(item.get("created_at", expires_at), "created_at"),
         expires_at=expires_at,
@@ -160,12 +170,14 @@ def parse_created(request_body: bytes, reply_body: bytes, *, now: float) -> Elic
         reply = _json(reply_body, "the create reply")
         if not is_writable(asked.get("schema")):
             return None
+        schema, made_from = _schema(asked.get("schema"))
         return Elicitation(
             elicitation_id=parse_elicitation_id(reply.get("elicitation_id")),
             from_agent=_text(asked.get("from_agent")),
             to_agent=parse_agent_id(asked.get("to_agent")),
             message=_text(asked.get("message")),
-            schema=_schema(asked.get("schema")),
+            schema=schema,
+            made_from=made_from,
             created_at=now,
             expires_at=_time(reply.get("expires_at"), "expires_at"),
         )

@@ -7,7 +7,7 @@ seconds, as the Bridge states them; redelivery runs on the monotonic clock.
 Bounds: a full book refuses new questions (the Bridge still holds them) and never evicts an open one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -32,6 +32,7 @@ from proxy.core.journal import (
     write_nothing,
 )
 from proxy.core.journal import QuestionState as State
+from proxy.core.listed_question import Listed
 
 MAX_PER_AGENT: Final = 1_000
 """Most questions kept for one agent. Source: ours, equal to the most that one pending reply may hold."""
@@ -53,6 +54,10 @@ OFFERS: Final = 3
 reply sees it while it can be answered. Source: ours."""
 
 
+def _never(_question: Elicitation) -> bool:
+    return False
+
+
 class Claim(StrEnum):
     """What to do with an answer that may stand."""
 
@@ -62,32 +67,6 @@ class Claim(StrEnum):
     """The same answer is on its way already: wait for its outcome."""
     REPEAT = "repeat"
     """The same answer was taken before: the same success, no second effect."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """What is shown of a question to those who watch over it: neither what it asks nor what was answered."""
-
-    elicitation_id: ElicitationId
-    from_agent: str
-    to_agent: AgentId
-    state: State
-    created_at: float
-    expires_at: float
-    is_offered: bool
-    """A reply that carried it reached the agent, as far as is known."""
-
-    def as_json(self) -> dict[str, object]:
-        """This question as the admin port shows it; times in seconds since the epoch."""
-        return {
-            "id": self.elicitation_id,
-            "from": self.from_agent,
-            "to": self.to_agent,
-            "state": self.state,
-            "created_at": self.created_at,
-            "expires_at": self.expires_at,
-            "offered": self.is_offered,
-        }
 
 
 @dataclass(slots=True)
@@ -149,6 +128,8 @@ class QuestionBook:
     """Seconds after which an unanswered question is offered again."""
     write: Write = write_nothing
     """Hears of every change."""
+    withholds: Callable[[Elicitation], bool] = _never
+    """Whether a question is not to be offered, as it is handed out in another way; see `proxy.core.sent_questions`."""
     _entries: dict[ElicitationId, _Entry] = field(default_factory=dict)
     _by_agent: dict[AgentId, dict[ElicitationId, None]] = field(default_factory=dict)
 
@@ -239,12 +220,32 @@ class QuestionBook:
         for entry in self._of(agent_id):
             if len(offered) >= limit:
                 break
-            if self._is_due(entry, now=now, wall=wall):
-                entry.state = State.OFFERED
-                entry.due_at = now + min(self.redeliver_s, (entry.elicitation.expires_at - wall) / OFFERS)
+            if self._is_due(entry, now=now, wall=wall) and not self.withholds(entry.elicitation):
+                self._offered(entry, now=now, wall=wall)
                 offered.append(entry.elicitation)
-                self.write(QuestionOffered(entry.elicitation.elicitation_id))
         return offered
+
+    def _offered(self, entry: _Entry, *, now: float, wall: float) -> None:
+        entry.state = State.OFFERED
+        entry.due_at = now + min(self.redeliver_s, (entry.elicitation.expires_at - wall) / OFFERS)
+        self.write(QuestionOffered(entry.elicitation.elicitation_id))
+
+    def hand_out(self, elicitation_ids: Iterable[ElicitationId], *, now: float, wall: float) -> None:
+        """A reply with these questions, which are not offered by themselves, is on its way to their agent."""
+        for entry in map(self._entries.get, elicitation_ids):
+            if entry is not None and entry.is_unanswered():
+                self._offered(entry, now=now, wall=wall)
+
+    def still_asks(self, elicitation_id: ElicitationId, *, wall: float) -> bool:
+        """Whether an answer to this question is waited for, and none is on its way."""
+        entry = self._entries.get(elicitation_id)
+        return entry is not None and entry.is_unanswered() and entry.is_open(wall)
+
+    def contradicts(self, answer: Answer) -> bool:
+        """Whether another answer than this is known to stand."""
+        entry = self._entries.get(answer.elicitation_id)
+        is_known = entry is not None and entry.state is State.ANSWERED and bool(entry.digest)
+        return entry is not None and is_known and entry.digest != answer.digest()
 
     def _is_due(self, entry: _Entry, *, now: float, wall: float) -> bool:
         if wall >= entry.elicitation.expires_at or entry.is_over:

@@ -116,7 +116,10 @@ class Gate:
                 ' write a line "operator TOKEN" into a file of mode 0600, name the file in admin.token_file, restart'
             )
         if given is None:
-            return "expected the header `Authorization: Bearer TOKEN` with a token of admin.token_file, got none"
+            return (
+                "expected the header `Authorization: Bearer TOKEN` with a token of admin.token_file, got none; "
+                "on the command line give --token-file"
+            )
         return "expected a token of admin.token_file, got another one"
 
 

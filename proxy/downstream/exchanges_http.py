@@ -7,7 +7,7 @@ from aiohttp import web
 
 from proxy.core.errors import ElicitationUnknown
 from proxy.core.ids import AgentId, ElicitationId, parse_agent_id, parse_elicitation_id
-from proxy.core.questions import Listed
+from proxy.core.listed_question import Listed
 from proxy.downstream.admin_body import read_limit
 from proxy.downstream.admin_reply import json_reply
 from proxy.ports import Clock

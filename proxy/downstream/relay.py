@@ -6,6 +6,7 @@ Only where a door says how (`rewrite`) do the messages inside a reply change.
 A failure before the reply's head is an error of ours to answer; after it, the agent's connection breaks.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,7 @@ from aiohttp import web
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.typedefs import Handler
 
+from proxy.core.contact import Contact
 from proxy.core.errors import BadBridgeReply, BridgeUnavailable, InvalidInput
 from proxy.core.hop import RawHeaders, is_chunked, is_websocket_upgrade, request_headers, upstream_target, write_head
 from proxy.downstream.connection import ENDS_WITH_PEER
@@ -100,9 +102,10 @@ class Relay:
     The session comes from `open_relay_session` and belongs to the caller.
     """
 
-    __slots__ = ("_host", "_known", "_prefix", "_session", "_upstream")
+    __slots__ = ("_contact", "_host", "_known", "_prefix", "_session", "_upstream")
 
-    def __init__(self, session: aiohttp.ClientSession, upstream: yarl.URL) -> None:
+    def __init__(self, session: aiohttp.ClientSession, upstream: yarl.URL, contact: Contact | None = None) -> None:
+        self._contact = contact or Contact("the upstream", time.monotonic)
         self._session = session
         self._upstream = upstream.origin()
         self._host = (upstream.host_port_subcomponent or "").encode("ascii")
@@ -135,7 +138,8 @@ class Relay:
         request[ENDS_WITH_PEER] = False  # until it went up
         upload = self._upload(request, body, plain=rewrite is not None)
         try:
-            reply = await self._open(upload)
+            with self._contact.watched():
+                reply = await self._open(upload)
             call.status = reply.status
             upload.reply_started = True
             if on_head is not None:
@@ -187,7 +191,7 @@ class Relay:
                 ) from error
             raise BridgeUnavailable(
                 f"expected a reply from the Bridge at {self._upstream}, got: {error}; "
-                "check that it runs and that bridge.url names it"
+                "check that it runs and that bridge.url (for MCP bridge.mcp_url) names it"
             ) from error
 
     async def _send(self, upload: Upload) -> aiohttp.ClientResponse:

@@ -56,13 +56,17 @@ class WaitDoor:
                     f"wait_for_messages was removed; use elicitation instead, see {self.guide_url}",
                     guide=self.guide_url,
                 )
-            if decision.route is Route.LEGACY and not self._is_renumbered(ask):
+            if decision.route is Route.LEGACY and not (self._is_renumbered(ask) or self._is_in_exchange(ask)):
                 return await self._relay_wait(request, draft, ask)
             return await self._translate(request, draft, ask, decision, Secret(authorization))
 
     def _is_renumbered(self, ask: WaitAsk) -> bool:
         """Whether the agent's cursor may count in numbers of ours, since the Bridge began to number anew."""
         return bool(self.feeds.parts.sequences.offset and ask.since)
+
+    def _is_in_exchange(self, ask: WaitAsk) -> bool:
+        """Whether a send of the agent, or one to it, became a question: then the same must not reach it twice."""
+        return self.feeds.parts.sent.is_party(ask.agent_id)
 
     async def _relay_wait(self, request: web.Request, draft: Draft, ask: WaitAsk) -> web.StreamResponse:
         """Relay a wait that can be cut short by `drain`."""

@@ -105,6 +105,7 @@ class AskedWaits:
         return min(call.until, self._ends_at(question) - BRIDGE_MARGIN_S)
 
     async def _put(self, question: Elicitation, call: AskedCall) -> Disposed:
+        place = self._calls.place_of(question, call.ask.since)
         try:
             reply = await self._questions.ask(
                 call.line,
@@ -114,10 +115,10 @@ class AskedWaits:
                 afterwards=Afterwards(until=self._ends_at(question), take=partial(self._late, question, call.access)),
             )
         except SchemaRefused:
-            return Disposed(unanswered_item(question, sequence=call.ask.since))
+            return Disposed(unanswered_item(question, sequence=place))
         if isinstance(reply, CannotBeAsked) and reply is not NO_WORDS:
             call.client.modes = frozenset()
-        return await self._answers.give(question, reply, call.access, since=call.ask.since)
+        return await self._answers.give(question, reply, call.access, since=place)
 
     def _late(self, question: Elicitation, access: Access, reply: Reply) -> None:
         self._answers.give_late(question, reply, access)

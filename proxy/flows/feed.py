@@ -23,6 +23,7 @@ from proxy.flows.credential import TOKEN_REFUSED, BridgeCredential
 from proxy.flows.feed_parts import FeedParts
 from proxy.flows.pause import Pause
 from proxy.flows.question_poll import QuestionPoll
+from proxy.flows.showing import may_have_been_asked, sends_settled, show
 from proxy.flows.waiter import Parcel, Waiter
 
 FIRST_RETRY_S: Final = 0.05
@@ -78,6 +79,7 @@ class Feed:
             is_wanted=lambda: any(waiter.on_elicitation for waiter in self.waiters),
             post=self._post_all,
             met=self._met,
+            look_again=self.look_again,
         )
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._scope: asyncio.Timeout | None = None
@@ -96,6 +98,8 @@ class Feed:
         self.waiters.add(waiter)
         if self.access.is_known():
             self._note_cursor(waiter)
+        if not waiter.on_elicitation:
+            self._parts.names.passes_as_legacy(self.agent_id, waiter.scan)
         self._budget.stir()
         self._unsure = self._unsure or self._parts.clock.now() - self._contact_at > SURE_S
         if waiter.on_elicitation and self._barren.since <= waiter.scan < self._barren.upto:
@@ -109,6 +113,13 @@ class Feed:
         if waiter.on_elicitation:
             self._start("questions", self._questions.run)
         if waiter.scan < self._polled_from or self._has_news:
+            self.look_again()
+
+    def turn_legacy(self, waiter: Waiter) -> None:
+        """A wait goes on on the legacy way, from the agent's cursor, as that way shows what this one left out."""
+        waiter.on_elicitation = False
+        self._parts.names.passes_as_legacy(self.agent_id, waiter.ask.since)
+        if waiter.start_over():
             self.look_again()
 
     def leave(self, waiter: Waiter, *, gone: bool) -> None:
@@ -315,9 +326,16 @@ class Feed:
         """Whether the questions that the batch tells of are in the book, or nobody waits for them there.
 
         Nothing behind the Bridge's note of a question may be delivered before: the agent's cursor would pass the
-        note, which is all that the legacy way has of the question.
+        note, which is all that the legacy way has of the question. A send that is becoming a question is held back
+        for it, and one that may have become one elsewhere is looked for.
         """
-        if not self._asks(batch) or not any(waiter.on_elicitation for waiter in self.waiters):
+        if not any(waiter.on_elicitation for waiter in self.waiters):
+            return True
+        messages = [read.message for read in batch.messages]
+        await sends_settled(self._parts, self.agent_id, messages)
+        # A send is delivered as it is where there is no allowance left to look for its question.
+        may_look = not self._budget.until_message() and may_have_been_asked(self._parts, self.agent_id, messages)
+        if not may_look and not self._asks(batch):
             return True
         failed = await self._questions.catch_up()
         if failed is not None:
@@ -354,10 +372,10 @@ class Feed:
         raw: list[Parcel] = []
         translated: list[Parcel] = []
         for number, body, message in read:
-            raw.append(Parcel(sequence=number, body=body, created_at=message.created_at))
-            told = self._parts.names.translate(self.agent_id, message, body, sequence=number)
-            if told is not None:
-                translated.append(Parcel(sequence=number, body=told, created_at=message.created_at))
+            parcel = Parcel(sequence=number, body=body, created_at=message.created_at)
+            one, other = show(self._parts, self.agent_id, parcel, message)
+            raw.extend([one] if one else [])
+            translated.extend([other] if other else [])
         return raw, translated
 
     @staticmethod

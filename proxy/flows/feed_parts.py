@@ -9,10 +9,12 @@ from proxy.core.inbox import Inbox
 from proxy.core.legacy import Message
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
+from proxy.core.sent_questions import SentQuestions
 from proxy.core.sequences import SequenceMap
 from proxy.flows.agent_sessions import AgentSessions
 from proxy.flows.errands import Errands
 from proxy.flows.naming import AnswerNames
+from proxy.flows.sends_under_way import SendsUnderWay
 from proxy.ports import Bridge, Clock, Recorder
 
 
@@ -49,3 +51,7 @@ class FeedParts:
     """Mark a message that was read before, as the Bridge port marks those of a wait."""
     synced: Callable[[], Coroutine[object, object, bool]] = _without_journal
     """Wait until what was written is durable; False where the state is in memory only, which is said elsewhere."""
+    sent: SentQuestions = field(default_factory=SentQuestions)
+    """The questions that were made from sends."""
+    under_way: SendsUnderWay = field(default_factory=SendsUnderWay)
+    """The sends that are becoming questions."""

@@ -79,6 +79,15 @@ class FlagBoard:
             InvalidFlags: a name would stand in both lists.
             StateUnavailable: the change could not be stored; nothing has changed.
         """
+        try:
+            return await self._change(patch, author=author, expected=expected)
+        except FlagConflict:
+            # Another sidecar changed the same store. Who named no version, or insists, meant the stored ones.
+            if expected is not None and not patch.force:
+                raise
+            return await self._change(patch, author=author, expected=expected)
+
+    async def _change(self, patch: Patch, *, author: str, expected: int | None) -> FlagSet:
         async with self._changing():
             before = self.flags
             if expected is not None and expected != before.version and not patch.force:

@@ -4,12 +4,16 @@ The Bridge's note of an answer names the responder but neither the elicitation n
 one. Only an answer that went through this sidecar is known for sure, by its content, and read under its question's
 name. Any other note is passed on as it is: better raw than lost, and better raw than under the wrong name. On a bus an
 answer names its question itself, and has been judged before it comes here.
+
+An answer to a send is in the log twice, as the Bridge's note and as a message, and both name what they answer. The
+sender is given the one that it comes to first.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
-from proxy.core.bookkeeping import answer_item, is_for_others, read_note
+from proxy.core.bookkeeping import Note, answer_item, is_for_others, read_note
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import MAX_NAMED, AnswerNamed, Change, Write, write_nothing
 from proxy.core.legacy import Message
@@ -23,13 +27,15 @@ NOBODYS: Final = ElicitationId("")
 class AnswerNames:
     """The answers of the log that were matched to their questions."""
 
-    __slots__ = ("_book", "_clock", "_named", "_write")
+    __slots__ = ("_book", "_clock", "_given", "_named", "_write")
 
     def __init__(self, book: QuestionBook, clock: Clock, write: Write = write_nothing) -> None:
         self._book = book
         self._clock = clock
         self._write = write
         self._named: dict[tuple[AgentId, int], ElicitationId] = {}
+        self._given: dict[AgentId, dict[ElicitationId, int]] = {}
+        """Under which number an agent was given the answer to a send, since it has come this way."""
 
     def restore(self, kept: Iterable[AnswerNamed]) -> None:
         """Begin with what an earlier process kept."""
@@ -45,17 +51,59 @@ class AnswerNames:
         for number, message in batch:
             note = read_note(message)
             key = agent_id, number
-            if note is None or is_for_others(note, agent_id) or key in self._named:
+            if note is None or is_for_others(note, agent_id) or self.was_given(agent_id, note, number):
                 continue
-            named = note.elicitation_id or self._book.answered_with(
-                agent_id, note.responding_agent, note.as_answer(NOBODYS)
-            )
-            if named is not None:
+            named = self._named.get(key) or self._name_of(agent_id, note)
+            if named is None:
+                continue
+            if key not in self._named:
                 self._remember(key, named)
+            if self._origin_of(note, named) is not None:
+                self._given.setdefault(agent_id, {})[named] = number
+
+    def _name_of(self, agent_id: AgentId, note: Note) -> ElicitationId | None:
+        if note.made_from is not None:
+            return note.elicitation_id if self._is_believed(agent_id, note) else None
+        return note.elicitation_id or self._book.answered_with(agent_id, note.responding_agent, note.as_answer(NOBODYS))
+
+    def _origin_of(self, note: Note, named: ElicitationId) -> int | None:
+        """The send that an answer belongs to; the note itself does not tell it where the schema forbade that."""
+        question = self._book.get(named)
+        return note.made_from if question is None else question.made_from
+
+    def _is_believed(self, agent_id: AgentId, note: Note) -> bool:
+        """Whether an answer to a send is what it says, as far as can be told here."""
+        if note.asker != agent_id or note.elicitation_id is None:
+            return False
+        question = self._book.get(note.elicitation_id)
+        if question is None:
+            return True
+        told = (agent_id, note.responding_agent, note.made_from)
+        is_its = (question.from_agent, question.to_agent, question.made_from) == told
+        return is_its and not self._book.contradicts(note.as_answer(note.elicitation_id))
+
+    def was_given(self, agent_id: AgentId, note: Note, number: int) -> bool:
+        """Whether the agent was given this answer to a send of its own at another place of the log."""
+        if note.made_from is None or note.elicitation_id is None or not self._is_believed(agent_id, note):
+            return False
+        return self._given.get(agent_id, {}).get(note.elicitation_id, number) != number
+
+    def passes_as_legacy(self, agent_id: AgentId, since: int) -> None:
+        """What comes after the number `since` the agent reads on the legacy way: no answer was given it there."""
+        for elicitation_id, number in tuple(self._given.get(agent_id, {}).items()):
+            if number > since:
+                self._take_back(agent_id, elicitation_id)
+
+    def _take_back(self, agent_id: AgentId, elicitation_id: ElicitationId) -> None:
+        mine = self._given.get(agent_id, {})
+        mine.pop(elicitation_id, None)
+        if not mine:
+            self._given.pop(agent_id, None)
 
     def _remember(self, key: tuple[AgentId, int], elicitation_id: ElicitationId) -> None:
         while len(self._named) >= MAX_NAMED:
-            del self._named[next(iter(self._named))]
+            oldest = next(iter(self._named))
+            self._take_back(oldest[0], self._named.pop(oldest))
         self._named[key] = elicitation_id
         self._write(AnswerNamed(*key, elicitation_id))
         self._book.passed_on(elicitation_id, now=self._clock.now())
@@ -66,9 +114,14 @@ class AnswerNames:
         `body` is the message under the agent's `sequence`.
         """
         note = read_note(message)
-        if note is None:
+        if note is None or (note.is_reply and note.asker != agent_id):
             return body
-        if is_for_others(note, agent_id):
+        if is_for_others(note, agent_id) or self.was_given(agent_id, note, sequence):
             return None
-        named = note.elicitation_id or self._named.get((agent_id, sequence))
-        return body if named is None else answer_item(note, message, named, sequence=sequence)
+        named = self._named.get((agent_id, sequence))
+        if note.made_from is None or self._is_believed(agent_id, note):
+            named = note.elicitation_id or named
+        if named is None:
+            return body
+        told = replace(note, made_from=self._origin_of(note, named))
+        return answer_item(told, message, named, sequence=sequence)

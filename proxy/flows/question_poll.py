@@ -18,6 +18,9 @@ from proxy.flows.pause import Pause
 PEEK_S: Final = 1.0
 """Longest time a wait of zero seconds is looked after. Source: ours."""
 
+LOOK_S: Final = 1.0
+"""Shortest wait that looks into the log. Source: BRIDGE.md 2.3 (a wait of 0 seconds does not look)."""
+
 MAX_CHECKS: Final = 5
 """Most vanished questions whose state is asked for in one round. Source: ours."""
 
@@ -25,7 +28,18 @@ MAX_CHECKS: Final = 5
 class QuestionPoll:
     """Brings questions into the book, and tells the waits when the elicitation way is lost."""
 
-    __slots__ = ("_access", "_agent_id", "_budget", "_is_wanted", "_met", "_parts", "_pause", "_post", "_turn")
+    __slots__ = (
+        "_access",
+        "_agent_id",
+        "_budget",
+        "_is_wanted",
+        "_look_again",
+        "_met",
+        "_parts",
+        "_pause",
+        "_post",
+        "_turn",
+    )
 
     def __init__(  # what it shares with the other half
         self,
@@ -37,6 +51,7 @@ class QuestionPoll:
         is_wanted: Callable[[], bool],
         post: Callable[[Event], None],
         met: Callable[[], None],
+        look_again: Callable[[], None],
     ) -> None:
         self._agent_id = agent_id
         self._parts = parts
@@ -48,6 +63,8 @@ class QuestionPoll:
         """Put an event before all waits."""
         self._met = met
         """The Bridge has just accepted the token."""
+        self._look_again = look_again
+        """Read messages anew: what was made from one is delivered in its stead."""
         self._pause = Pause(parts.clock)
         self._turn = asyncio.Lock()
 
@@ -71,6 +88,23 @@ class QuestionPoll:
             if failed is not None:
                 self._post(WayFailed(failed))
                 return
+            await self._prove()
+
+    async def _prove(self) -> None:
+        """Read the events that questions say they were made from, where no wait has come to them yet, or all have."""
+        sent = self._parts.sent
+        for question in sent.unproven(self._agent_id)[:MAX_CHECKS]:
+            since = (question.made_from or 1) - 1
+            self._budget.spend()
+            try:
+                found = await self._parts.bridge.wait(self._agent_id, self._access.secret, since=since, hold_s=LOOK_S)
+            except BridgeFault:  # asked again after the next poll
+                return
+            sent.judge(question, next((each for each in found if each.sequence == question.made_from), None))
+            if sent.is_true(question.elicitation_id):
+                self._look_again()
+            else:
+                self._post(Stirred())
 
     async def peek(self) -> bool:
         """Ask once, for a wait that will not wait; False when the Bridge did not serve it.

@@ -9,6 +9,7 @@ Source: ARCHITECTURE.md 2.3; BRIDGE.md 2.5.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,7 @@ from proxy.core.outcome import ElicitationOutcome
 from proxy.core.questions import Claim
 from proxy.core.schemas import compile_schema
 from proxy.core.secret import Secret
+from proxy.core.send_replies import sealed
 from proxy.flows.credential import TOKEN_REFUSED
 from proxy.flows.feeds import Feeds
 
@@ -52,6 +54,14 @@ _OUTCOME: Final = {
 }
 
 
+Tell = Callable[[Elicitation, Answer, Secret], Awaitable[None]]
+"""Bring an answer to whoever asked, with the answering agent's token; it raises nothing."""
+
+
+async def tell_nobody(_question: Elicitation, _answer: Answer, _credential: Secret) -> None:
+    """The asker reads the Bridge's note of the answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerTaken:
     """An answer that stands: what happened to it, and the question it belongs to."""
@@ -70,10 +80,12 @@ class _Ended:
 class Answers:
     """Takes answers of this sidecar's agents."""
 
-    __slots__ = ("_feeds", "_in_flight")
+    __slots__ = ("_feeds", "_in_flight", "_tell")
 
-    def __init__(self, feeds: Feeds) -> None:
+    def __init__(self, feeds: Feeds, tell: Tell = tell_nobody) -> None:
+        """`tell` hears of each answer that the Bridge has taken, before it counts as settled."""
         self._feeds = feeds
+        self._tell = tell
         self._in_flight: dict[ElicitationId, asyncio.Task[None]] = {}
 
     def knows(self, elicitation_id: ElicitationId) -> bool:
@@ -133,6 +145,10 @@ class Answers:
             # From here on a crash leaves on record which answer may have arrived.
             await parts.synced()
             await self._send(given, credential)
+            if question.made_from is not None:
+                # Whoever answers again after a crash here is known by this, and tells the sender once more.
+                self._doubt(given.answer)
+                await self._tell(question, given.answer, self._secret_for(given.agent_id, credential))
             landed = True
         except SidecarError as error:
             ended.error = error
@@ -164,7 +180,9 @@ class Answers:
     async def _failed(self, given: GivenAnswer, secret: Secret) -> BridgeFault | None:
         """Send the answer; None when it stands, else the fault after which it may be sent again."""
         try:
-            await self._feeds.parts.bridge.respond(given.answer, given.agent_id, secret)
+            question = self._feeds.parts.book.get(given.answer.elicitation_id)
+            answer = given.answer if question is None else sealed(given.answer, question)
+            await self._feeds.parts.bridge.respond(answer, given.agent_id, secret)
         except BridgeRefused as refusal:  # it was read and not taken: only an earlier try may have arrived
             if refusal.bridge_status in TOKEN_REFUSED:
                 raise TokenRefused("the Bridge does not accept the token of this call; open a new session") from refusal

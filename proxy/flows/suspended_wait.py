@@ -42,6 +42,12 @@ from proxy.ports import Clock, ExchangeStore
 MAX_SUSPENDED_S: Final = 600.0
 """Longest time a client may take to come back. Source: PROTOCOL.md 2.5, the reference design's ttl."""
 
+MAX_ROUNDS: Final = 10
+"""Most times that answers which are missing are asked for again; each takes a place in the store until it expires.
+
+Source: PROTOCOL.md 2.5, rule 6 (clients stop there, too).
+"""
+
 KEY: Final = "esc:"
 """Begin of our keys in `inputRequests`. Source: PROTOCOL.md 4.2, A3 x B1."""
 
@@ -66,6 +72,8 @@ class SuspendedCall:
             arguments = orjson.dumps(orjson.loads(self.call.arguments), option=orjson.OPT_SORT_KEYS)
         except orjson.JSONDecodeError as error:  # a wait was read from them before
             raise InvalidState from error
+        except orjson.JSONEncodeError:  # nested too deeply to be written: a retry has to repeat the very bytes
+            arguments = self.call.arguments
         return arguments_digest(_PURPOSE, f"{self.principal}\x00{self.call.name}", arguments)
 
 
@@ -94,6 +102,8 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     told: list[str] = []
     """Items of earlier rounds."""
+    rounds: int = 0
+    """How many of these there were."""
 
 
 _RECORD: Final = msgspec.json.Decoder(_Record)
@@ -196,8 +206,9 @@ class SuspendedWaits:
         """
         record, responses = await self._taken_up(call)
         found = await self._take_all(record, responses, call)
-        told = msgspec.structs.replace(record, told=[item.decode() for item in found.items])
-        again = await self._ask(told, found.missing) if found.missing and Mode.FORM in call.call.modes else None
+        told = msgspec.structs.replace(record, told=[item.decode() for item in found.items], rounds=record.rounds + 1)
+        may_ask = record.rounds < MAX_ROUNDS and Mode.FORM in call.call.modes
+        again = await self._ask(told, found.missing) if found.missing and may_ask else None
         if again is not None:
             return ResumedWait(result=again, items=len(found.missing), left=(*found.left, *found.missing))
         others = [*found.missing, *map(ElicitationId, record.others)]
@@ -255,14 +266,15 @@ class SuspendedWaits:
         if question is None or wording is None:
             gone = ElicitationUnknown(f"elicitation {elicitation_id} is not open any more")
             return _lost(elicitation_id, gone, since=since)
-        return await self._answers.give(question, read_input_response(wording, response), call.access, since=since)
+        place = self._calls.place_of(question, since)
+        return await self._answers.give(question, read_input_response(wording, response), call.access, since=place)
 
     def _left_item(self, elicitation_id: ElicitationId, record: _Record) -> bytes:
         question = self._calls.question(elicitation_id)
         if question is None:
             gone = ElicitationUnknown(f"elicitation {elicitation_id} is not open any more")
             return _lost(elicitation_id, gone, since=record.since).item
-        return unanswered_item(question, sequence=record.since)
+        return unanswered_item(question, sequence=self._calls.place_of(question, record.since))
 
 
 def _worded(question: Elicitation) -> Wording | None:

@@ -141,6 +141,16 @@ class ToolCalls:
         """A question of the elicitation way, if it is known here."""
         return self._feeds.parts.book.get(elicitation_id)
 
+    def place_of(self, question: Elicitation, since: int) -> int:
+        """The number of a question's item in the reply to a wait that came with the cursor `since`.
+
+        One that was made from a send has the place of its event, which the agent passes with it.
+        """
+        parts = self._feeds.parts
+        if question.made_from is None or not parts.sent.is_true(question.elicitation_id):
+            return since
+        return max(since, parts.sequences.to_agent(question.made_from))
+
     async def find(self, elicitation_id: ElicitationId, agent_id: AgentId, access: Access) -> Elicitation | None:
         """The same, and the Bridge is asked for what is not known here, as after a restart.
 

@@ -67,9 +67,7 @@ async def serve_wait(
         while True:
             action = exchange.step(event)
             if waiter.on_elicitation and exchange.route is not Route.ELICITATION:
-                waiter.on_elicitation = False
-                if waiter.start_over():
-                    feed.look_again()
+                feed.turn_legacy(waiter)
             match action:
                 case Look():
                     event = _look(feeds, feed, waiter)
@@ -104,12 +102,14 @@ def _look(feeds: Feeds, feed: Feed, waiter: Waiter) -> Found:
         # Half of the places are the messages', or questions that nobody answers would keep them back for good.
         room = ITEMS_PER_REPLY - min(len(waiter.parcels), ITEMS_PER_REPLY // 2)
         questions = book.offer(feed.agent_id, now=clock.now(), wall=clock.wall(), limit=room)
-    parcels = waiter.parcels[: ITEMS_PER_REPLY - len(questions)]
+    parcels = waiter.first_parcels(ITEMS_PER_REPLY - len(questions))
+    placed = [parcel.elicitation_id for parcel in parcels if parcel.elicitation_id is not None]
+    book.hand_out(placed, now=clock.now(), wall=clock.wall())
     asked = [question_item(question, sequence=waiter.ask.since) for question in questions]
     created = [question.created_at for question in questions]
     return Found(
         items=(*asked, *(parcel.body for parcel in parcels)),
-        elicitation_ids=tuple(question.elicitation_id for question in questions),
+        elicitation_ids=(*(question.elicitation_id for question in questions), *placed),
         created_at=(*created, *(parcel.created_at for parcel in parcels if parcel.created_at is not None)),
     )
 

@@ -3,8 +3,10 @@
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 
 from proxy.core.exchange import DeadlinePassed, Event, Stirred
+from proxy.core.ids import ElicitationId
 from proxy.core.legacy import WaitAsk
 from proxy.ports import Clock
 
@@ -17,6 +19,8 @@ class Parcel:
     """As the agent numbers it."""
     body: bytes
     created_at: float | None
+    elicitation_id: ElicitationId | None = None
+    """Of the question that it is; None for a message."""
 
 
 class Waiter:
@@ -50,6 +54,12 @@ class Waiter:
         if fresh:
             self.parcels.extend(fresh)
             self.post(Stirred())
+
+    def first_parcels(self, room: int) -> list[Parcel]:
+        """What the next reply holds, so many at most: up to the first question behind a message, as they come first."""
+        asked = list(takewhile(lambda parcel: parcel.elicitation_id is not None, self.parcels))
+        told = takewhile(lambda parcel: parcel.elicitation_id is None, self.parcels[len(asked) :])
+        return [*asked, *told][:room]
 
     def start_over(self) -> bool:
         """Read again from the agent's cursor, as the other way shows what this one left out; False when nothing was."""

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.core.elicitation import AnswerKind
+from proxy.core.elicitation import AnswerKind, is_writable
 from proxy.core.errors import InvalidInput
 from proxy.core.mismatch import Mismatch, clip, describe
 from proxy.mcp.jsonrpc import (
@@ -181,4 +181,6 @@ def _read_content(worded: WordedSchema | None, raw: bytes) -> Answered | Failed:
     if not isinstance(given, dict):
         return Failed(f"expected content to be an object, got {describe(given)}")
     found = worded.content_of(given)
-    return Failed(str(found)) if isinstance(found, Mismatch) else Answered(AnswerKind.ACCEPT, found)
+    if isinstance(found, Mismatch):
+        return Failed(str(found))
+    return Answered(AnswerKind.ACCEPT, found) if is_writable(found) else Failed("expected content nested less deeply")

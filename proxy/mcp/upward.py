@@ -230,7 +230,8 @@ def passed_headers(headers: RawHeaders) -> Mapping[str, str]:
         if lowered in _NOT_PASSED or lowered.startswith(b"mcp-"):
             continue
         name, value = lowered.decode("ascii", "replace"), raw_value.decode("utf-8", "surrogateescape")
-        passed[name] = f"{passed[name]}, {value}" if name in passed else value
+        between = "; " if name == "cookie" else ", "  # RFC 9110 section 5.3; RFC 6265 section 5.4
+        passed[name] = f"{passed[name]}{between}{value}" if name in passed else value
     return passed
 
 

@@ -36,6 +36,7 @@ from proxy.core.journal import (
     Recovered,
     Stamped,
 )
+from proxy.core.send_marks import unmarked
 from proxy.stores.writer import SqliteWriter
 
 KEPT_FINISHED: Final = 100_000
@@ -228,7 +229,7 @@ def is_storable(question: Elicitation) -> bool:
     """Whether a question can be written at all; one that cannot stays with the Bridge, and must not stop the others."""
     texts = (question.elicitation_id, question.from_agent, question.to_agent, question.message)
     try:
-        orjson.dumps((texts, question.schema))
+        orjson.dumps((texts, question.wire_schema))
     except orjson.JSONEncodeError:
         return False
     return not (isnan(question.created_at) or isnan(question.expires_at))
@@ -242,7 +243,7 @@ def _insert(connection: sqlite3.Connection, question: Elicitation) -> None:
             question.from_agent,
             question.to_agent,
             question.message,
-            orjson.dumps(question.schema),
+            orjson.dumps(question.wire_schema),
             question.created_at,
             question.expires_at,
             QuestionState.NEW.value,
@@ -311,16 +312,18 @@ def _latest(connection: sqlite3.Connection, what: str, limit: int) -> list[sqlit
 
 
 def _kept(row: Sequence[object]) -> KeptQuestion:
-    elicitation_id, from_agent, to_agent, message, schema, created_at, expires_at, state, digest, passed_on, doubted = (
+    elicitation_id, from_agent, to_agent, message, stored, created_at, expires_at, state, digest, passed_on, doubted = (
         row
     )
+    schema, made_from = unmarked(orjson.loads(bytes(stored)))  # type: ignore[call-overload]  # a BLOB column, STRICT
     return KeptQuestion(
         question=Elicitation(
             elicitation_id=ElicitationId(str(elicitation_id)),
             from_agent=str(from_agent),
             to_agent=AgentId(str(to_agent)),
             message=str(message),
-            schema=orjson.loads(bytes(schema)),  # type: ignore[call-overload]  # a BLOB column, STRICT
+            schema=schema,
+            made_from=made_from,
             created_at=float(created_at),  # type: ignore[arg-type]  # a REAL column, STRICT
             expires_at=float(expires_at),  # type: ignore[arg-type]  # a REAL column, STRICT
         ),

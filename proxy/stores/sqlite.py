@@ -1,7 +1,7 @@
 """State of one sidecar in one SQLite file: flags, their history, and forced agents."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
@@ -11,14 +11,31 @@ from proxy.core.flags import FlagChange, FlagSet, parse_patch
 from proxy.core.ids import AgentId
 from proxy.stores.writer import SqliteWriter
 
+Forced = Mapping[AgentId, tuple[Cohort, float | None]]
+"""Agents with their cohort and, where it has one, the end of it in seconds since the epoch."""
+
 
 class SqliteFlagStore:
-    """The FlagStore port on SQLite."""
+    """The FlagStore port on SQLite.
 
-    __slots__ = ("_writer",)
+    What was stored last is remembered, so that a file which is lost while the sidecar runs does not take it along.
+    """
+
+    __slots__ = ("_flags", "_forced", "_writer")
 
     def __init__(self, writer: SqliteWriter) -> None:
         self._writer = writer
+        self._flags: FlagSet | None = None
+        self._forced: Forced = {}
+        writer.carry_over(self._write_back)
+
+    def _write_back(self, connection: sqlite3.Connection) -> None:
+        """What is not in a fresh file; on the writer's thread."""
+        (stored,) = connection.execute("SELECT max(version) FROM flags").fetchone()
+        if self._flags is not None and (stored is None or stored < self._flags.version):
+            _insert_flags(connection, self._flags)
+        for agent_id, (cohort, until) in self._forced.items():
+            connection.execute("INSERT OR IGNORE INTO forced VALUES (?, ?, ?)", (agent_id, cohort.value, until))
 
     async def load(self) -> FlagSet | None:
         """The stored set; see the port.
@@ -29,7 +46,8 @@ class SqliteFlagStore:
         row = await self._writer.run(
             lambda connection: connection.execute("SELECT version, body FROM flags ORDER BY version DESC").fetchone()
         )
-        return None if row is None else _read_flags(row[0], row[1])
+        self._flags = None if row is None else _read_flags(row[0], row[1])
+        return self._flags
 
     async def compare_and_set(self, flags: FlagSet, change: FlagChange, *, expected: int) -> None:
         """Store a set and its history entry in one transaction; see the port."""
@@ -38,16 +56,14 @@ class SqliteFlagStore:
             stored = connection.execute("SELECT max(version) FROM flags").fetchone()[0]
             if stored is not None and stored != expected:
                 raise FlagConflict(f"expected version {expected}, stored is version {stored}", version=stored)
-            body = flags.as_json()
-            del body["version"]
-            connection.execute("DELETE FROM flags")
-            connection.execute("INSERT INTO flags VALUES (?, ?)", (flags.version, orjson.dumps(body).decode()))
+            _insert_flags(connection, flags)
             connection.execute(
                 "INSERT OR REPLACE INTO flag_history VALUES (?, ?, ?, ?, ?)",
                 (change.version, change.at, change.author, change.reason, orjson.dumps(dict(change.changes)).decode()),
             )
 
         await self._writer.run(work)
+        self._flags = flags
 
     async def history(self, limit: int) -> Sequence[FlagChange]:
         """The latest changes, newest first."""
@@ -70,6 +86,8 @@ class SqliteFlagStore:
                 connection.execute("INSERT INTO forced VALUES (?, ?, ?)", (agent_id, cohort.value, until))
 
         await self._writer.run(work)
+        others = {known: kept for known, kept in self._forced.items() if known != agent_id}
+        self._forced = others if cohort is None else {**others, agent_id: (cohort, until)}
 
     async def forced(self) -> dict[AgentId, tuple[Cohort, float | None]]:
         """All stored overrides; see the port.
@@ -81,9 +99,18 @@ class SqliteFlagStore:
             lambda connection: connection.execute("SELECT agent_id, cohort, until FROM forced").fetchall()
         )
         try:
-            return {AgentId(agent_id): (Cohort(cohort), until) for agent_id, cohort, until in rows}
+            forced = {AgentId(agent_id): (Cohort(cohort), until) for agent_id, cohort, until in rows}
         except ValueError as error:
             raise StateUnavailable(f"the stored overrides cannot be read: {error}") from error
+        self._forced = forced
+        return dict(forced)
+
+
+def _insert_flags(connection: sqlite3.Connection, flags: FlagSet) -> None:
+    body = flags.as_json()
+    del body["version"]
+    connection.execute("DELETE FROM flags")
+    connection.execute("INSERT INTO flags VALUES (?, ?)", (flags.version, orjson.dumps(body).decode()))
 
 
 def _read_flags(version: int, body: str) -> FlagSet:

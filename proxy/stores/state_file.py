@@ -1,9 +1,12 @@
-"""Opens the state file at a start, in whatever order it is found.
+"""Opens the state file at a start, in whatever order it is found, and begins a fresh one when it is lost later.
 
 - A sound file is taken up.
 - A damaged one is set aside under another name, and a fresh one is begun with what could still be read of the flags,
-  of the forced agents and of the keys. Where the flags cannot be read, the fresh state begins with elicitation off:
-  no agent is moved to the elicitation way by a damage, and the legacy way serves everybody until an operator decides.
+  of the forced agents, of suspended calls and of their keys. Where the flags cannot be read at a start, the fresh state
+  begins with elicitation off: no agent is moved to the elicitation way by a damage, and the legacy way serves
+  everybody until an operator decides.
+- One that turns out to be damaged while the sidecar runs is set aside in the same way, and so is one that somebody has
+  put in its place; the fresh one goes on with what is in memory. One that was removed is begun anew.
 - One that can be read but not written (disk full or read-only, held by another process) is read; the sidecar serves
   with what it says, keeps its state in memory, and writes everything as soon as the file can be written.
 - One that can be neither written nor read stops the start, as stored flags must not become the configured ones unseen;
@@ -13,7 +16,7 @@ Source: ARCHITECTURE.md 2.6 and 3.4.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,8 +35,55 @@ CARRIED: Final[Mapping[str, str]] = {
     "flag_history": "version, at, author, reason, changes",
     "forced": "agent_id, cohort, until",
     "seal_keys": "key_id, secret, made_at",
+    "exchanges": "handle, expires_at, digest, record",
 }
 """Tables that outlive a damage as far as they can be read, and their columns."""
+
+SMALL: Final = ("flags", "flag_history", "forced", "seal_keys")
+"""Those that are read through at each start, to see that they can be."""
+
+
+class Renewer:
+    """Begins a fresh state file in the place of a lost one; blocks, not for the event loop."""
+
+    __slots__ = ("_wall", "set_aside", "told", "unreadable")
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self.told: Callable[[str], None] = _nobody
+        """Hears, on the thread that lost it, where a file was set aside."""
+        self._wall = wall
+        """Seconds since the epoch, told to any thread."""
+        self.set_aside = ""
+        """Path of the file that was set aside last; empty where none was."""
+        self.unreadable: frozenset[str] = frozenset()
+        """Tables of that file that could not be carried over."""
+
+    def __call__(self, path: Path) -> sqlite3.Connection:
+        """Set the file aside, where there is one, and open a fresh one with what could be read of it.
+
+        Raises:
+            StateUnavailable: it cannot be moved, or a fresh one cannot be made.
+        """
+        if not path.exists():
+            return open_database(path)
+        carried = _salvaged(path)
+        aside = _free_name(path, self._wall())
+        try:
+            for suffix in BESIDE:
+                part = path.with_name(path.name + suffix)
+                if part.exists():
+                    part.rename(aside.with_name(aside.name + suffix))
+        except OSError as error:
+            raise StateUnavailable(
+                f"the state file {path} is damaged and cannot be set aside: {error}; move it away or set state.url"
+            ) from error
+        self.set_aside, self.unreadable = str(aside), frozenset(CARRIED.keys() - carried.keys())
+        self.told(self.set_aside)
+        return _filled(path, carried)
+
+
+def _nobody(_: str) -> None:
+    """Whoever does not care."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,40 +91,46 @@ class StateFile:
     """A state file that is open, and what there is to say about it."""
 
     writer: SqliteWriter
+    renewer: Renewer
+    """Knows where a damaged file is now."""
     recovered: Recovered = field(default_factory=Recovered)
     """What the journal holds."""
-    set_aside: str = ""
-    """Path of the damaged file, where there was one."""
     flags_are_lost: bool = False
     """There were flags in it, or may have been, that cannot be read."""
     trouble: str = ""
     """Why it cannot be written now; empty where it can."""
 
 
-def open_state_file(path: Path, *, now: float) -> StateFile:
-    """Open the state file; see above. `now` in seconds since the epoch. Blocks: not for the event loop.
+def open_state_file(path: Path, *, wall: Callable[[], float]) -> StateFile:
+    """Open the state file; see above. `wall` tells any thread the seconds since the epoch. Blocks.
 
     Raises:
         StateUnavailable: it can be neither written nor read, or was written by a newer release.
     """
+    renewer = Renewer(wall)
     try:
         connection = open_database(path)
     except StateUnavailable as refusal:
         if is_damage(refusal):
-            return _begin_anew(path, now)
-        return _read_for_now(path, refusal)
+            return _begin_anew(path, renewer)
+        return _read_for_now(path, refusal, renewer)
     try:
-        _read_all(connection, tuple(CARRIED))
+        _read_all(connection, SMALL)
         recovered = read_journal(connection)
     except (sqlite3.DatabaseError, StateUnavailable) as error:
         connection.close()
         if isinstance(error, StateUnavailable) or is_damage(error):
-            return _begin_anew(path, now)
+            return _begin_anew(path, renewer)
         raise StateUnavailable(f"the state file {path} cannot be read: {error}") from error
-    return StateFile(writer=SqliteWriter(path, connection), recovered=recovered)
+    return StateFile(writer=SqliteWriter(path, connection, renew=renewer), renewer=renewer, recovered=recovered)
 
 
-def _read_for_now(path: Path, refusal: StateUnavailable) -> StateFile:
+def _begin_anew(path: Path, renewer: Renewer) -> StateFile:
+    writer = SqliteWriter(path, renewer(path), renew=renewer)
+    return StateFile(writer=writer, renewer=renewer, flags_are_lost="flags" in renewer.unreadable)
+
+
+def _read_for_now(path: Path, refusal: StateUnavailable, renewer: Renewer) -> StateFile:
     try:
         connection = open_read_only(path)
     except StateUnavailable:
@@ -87,7 +143,10 @@ def _read_for_now(path: Path, refusal: StateUnavailable) -> StateFile:
         connection.close()
         raise refusal from None
     return StateFile(
-        writer=SqliteWriter(path, connection, is_read_only=True), recovered=recovered, trouble=refusal.detail
+        writer=SqliteWriter(path, connection, is_read_only=True, renew=renewer),
+        renewer=renewer,
+        recovered=recovered,
+        trouble=refusal.detail,
     )
 
 
@@ -98,33 +157,22 @@ def _read_all(connection: sqlite3.Connection, tables: Sequence[str]) -> dict[str
     }
 
 
-def _begin_anew(path: Path, now: float) -> StateFile:
-    """Set a damaged file aside and begin a fresh one with what can be carried over.
-
-    Raises:
-        StateUnavailable: it cannot be moved, or a fresh one cannot be made.
-    """
-    carried = _salvaged(path)
-    aside = _free_name(path, now)
-    try:
-        for suffix in BESIDE:
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-    except OSError as error:
-        raise StateUnavailable(
-            f"the state file {path} is damaged and cannot be set aside: {error}; move it away or set state.url"
-        ) from error
+def _filled(path: Path, carried: Mapping[str, Sequence[tuple[object, ...]]]) -> sqlite3.Connection:
+    """A fresh state file with these rows."""
     connection = open_database(path)
-    connection.execute("BEGIN IMMEDIATE")
-    for table, rows in carried.items():
-        places = ", ".join("?" * len(CARRIED[table].split(",")))
-        connection.executemany(
-            f"INSERT OR IGNORE INTO {table} ({CARRIED[table]}) VALUES ({places})",  # noqa: S608  # names of our own
-            rows,
-        )
-    connection.execute("COMMIT")
-    return StateFile(writer=SqliteWriter(path, connection), set_aside=str(aside), flags_are_lost="flags" not in carried)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for table, rows in carried.items():
+            places = ", ".join("?" * len(CARRIED[table].split(",")))
+            connection.executemany(
+                f"INSERT OR IGNORE INTO {table} ({CARRIED[table]}) VALUES ({places})",  # noqa: S608  # names of our own
+                rows,
+            )
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        connection.close()
+        raise StateUnavailable(f"the fresh state file {path} cannot be written: {error}") from error
+    return connection
 
 
 def _free_name(path: Path, now: float) -> Path:

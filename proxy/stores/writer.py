@@ -6,7 +6,8 @@ acknowledged is on the disk (`synchronous=FULL`). A failing piece of work is und
 thread outlives every one of them: it ends only with `close`.
 
 A file that can only be read for now (a full or read-only disk, another process that holds it) serves what only reads;
-whatever writes is refused, and each time it is tried first to open the file after all.
+whatever writes is refused, and each time it is tried first to open the file after all. One that turns out to be
+damaged, or is no longer where it was, is given up: the next piece of work finds a fresh one (see `Renew`).
 """
 
 import asyncio
@@ -31,7 +32,13 @@ MAX_QUEUED: Final = 10_000
 """Most pieces of work that may wait; beyond it callers are refused. Source: ours."""
 
 BUSY_S: Final = 1.0
-"""Longest wait for another process that holds the file. Source: ours, below the 2 s that an exit may take."""
+"""Longest wait for another process that holds the file. Source: ours; a commit of another takes milliseconds."""
+
+LOOKS: Final = 20
+"""In so many parts it is waited for; at the end of the process the first is the last. Source: ours, see CLOSE_S."""
+
+CLOSE_S: Final = 0.2
+"""Longest wait for the last piece of work at the end. Source: ours, as above; what is acknowledged is on the disk."""
 
 OPEN_S: Final = 5.0
 """The same for the start, when others may open the file at the same time. Source: ours."""
@@ -122,7 +129,7 @@ def open_database(path: Path, *, wait_s: float = OPEN_S) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         _bring_up(connection, path)
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_S / LOOKS * 1000:.0f}")
     except sqlite3.Error as error:
         connection.close()
         raise StateUnavailable(f"the state file {path} cannot be used: {error}") from error
@@ -185,20 +192,51 @@ def _connect_to_read(path: Path, options: str) -> sqlite3.Connection:
     return connection
 
 
+Renew = Callable[[Path], sqlite3.Connection]
+"""Sets a damaged file aside, where there is one, and opens a fresh one. Raises StateUnavailable. Blocks."""
+
+WriteBack = Callable[[sqlite3.Connection], None]
+"""Writes what must not be missing into a fresh file, where it is missing."""
+
+GiveUp = Callable[[str], None]
+"""Hears, on the writer's thread, why the file is given up: what stood in it has to be written anew."""
+
+
+def _nobody(_: str) -> None:
+    """Whoever does not care."""
+
+
 class SqliteWriter:
     """The thread that owns the state file. Started by the constructor, ended by `close`.
 
     `connection` is the open file; one of `open_read_only` is replaced as soon as the file can be written.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection | None = None, *, is_read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection | None = None,
+        *,
+        is_read_only: bool = False,
+        renew: Renew = open_database,
+    ) -> None:
+        self.given_up: GiveUp = _nobody
         self._path = path
         self._connection = connection or open_database(path)
         self._is_read_only = is_read_only
+        self._renew = renew
+        self._why_renew = ""
+        """Why the file is given up; empty while it is not."""
+        self._write_back: list[WriteBack] = []
+        self._files = _files(path)
         self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_QUEUED)
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="state-writer", daemon=True)
         self._thread.start()
+
+    def carry_over(self, write_back: WriteBack) -> None:
+        """Let something be written into a file that takes the place of a lost one, in the same commit."""
+        self._write_back.append(write_back)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the thread, inside the next commit; returns after the commit.
@@ -216,20 +254,27 @@ class SqliteWriter:
         return await job.future  # type: ignore[return-value]  # the job's work returns T
 
     def close(self) -> None:
-        """Finish what waits, then close the file. Blocks for as long as the last commit takes."""
+        """Finish what waits, then close the file; blocks for CLOSE_S seconds at most.
+
+        A disk that takes longer keeps the thread, which ends with the process: nobody was told that this is written.
+        """
         self._is_closed = True
-        self._jobs.put(None)
-        self._thread.join()
-        self._connection.close()
+        try:
+            self._jobs.put(None, timeout=CLOSE_S)
+        except queue.Full:  # the disk hangs with more work behind it than it will ever do
+            return
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            return
         while not self._jobs.empty():  # came in while this began, behind the end
             if (late := self._jobs.get()) is not None:
                 late.error = _closed()
                 late.hand_back()
 
     def _run(self) -> None:
-        while (first := self._jobs.get()) is not None:
+        last = False
+        while not last and (first := self._jobs.get()) is not None:
             batch = [first]
-            last = False
             while len(batch) < MAX_BATCH and not self._jobs.empty():
                 job = self._jobs.get()
                 if job is None:
@@ -237,41 +282,91 @@ class SqliteWriter:
                     break
                 batch.append(job)
             self._commit(batch)
-            if last:
-                return
-
-    def _open_after_all(self) -> None:
-        """Open a file for writing that could only be read so far; where that fails again, reading goes on."""
-        with contextlib.suppress(StateUnavailable):
-            found = open_database(self._path, wait_s=BUSY_S)
-            self._connection.close()
-            self._connection, self._is_read_only = found, False
+        self._connection.close()
 
     def _commit(self, batch: list[_Job]) -> None:
-        if self._is_read_only:
-            self._open_after_all()
         try:
-            self._connection.execute("BEGIN" if self._is_read_only else "BEGIN IMMEDIATE")
+            self._make_ready()
+            self._begin()
             for job in batch:
                 self._do(job)
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StateUnavailable) as error:
+            self._look_for_damage(error)
             with contextlib.suppress(sqlite3.Error):  # then the next BEGIN fails too, and says so
                 self._connection.rollback()
             for job in batch:
-                job.error = job.error or _refused(error)
+                job.error = job.error or (_refused(error) if isinstance(error, sqlite3.Error) else error)
         for job in batch:
             job.hand_back()
+
+    def _make_ready(self) -> None:
+        """Find a file to write to, where the present one is not such.
+
+        Raises:
+            StateUnavailable: there is none.
+        """
+        if self._is_read_only:
+            with contextlib.suppress(StateUnavailable):  # reading goes on
+                self._change_to(open_database(self._path, wait_s=BUSY_S / LOOKS if self._is_closed else BUSY_S))
+        elif not self._why_renew and _files(self._path) != self._files:
+            self._give_up("the state file was taken away")
+        if self._why_renew:
+            self._connection.close()  # first, as its end may take away the log that stands beside the name
+            self._change_to(self._renew(self._path))
+            self._connection.execute("BEGIN IMMEDIATE")
+            for write_back in self._write_back:
+                write_back(self._connection)
+            self._connection.execute("COMMIT")
+            self._why_renew = ""
+
+    def _change_to(self, connection: sqlite3.Connection) -> None:
+        self._connection.close()
+        self._connection, self._is_read_only, self._files = connection, False, _files(self._path)
+
+    def _begin(self) -> None:
+        """Begin a transaction; look again while another process holds the file, but not when the end has come."""
+        statement = "BEGIN" if self._is_read_only else "BEGIN IMMEDIATE"
+        for look in range(1, LOOKS + 1):
+            try:
+                self._connection.execute(statement)
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or self._is_closed or look == LOOKS:
+                    raise
+            else:
+                return
 
     def _do(self, job: _Job) -> None:
         self._connection.execute("SAVEPOINT job")
         try:
             job.result = job.work(self._connection)
         except Exception as error:  # noqa: BLE001  # boundary, see docs/decisions/0003-boundaries.md
+            self._look_for_damage(error)
             job.error = _refused(error) if isinstance(error, sqlite3.Error) else error
             # Where SQLite has given up the whole transaction this fails, and with it every job of the batch.
             self._connection.execute("ROLLBACK TO job")
         self._connection.execute("RELEASE job")
+
+    def _look_for_damage(self, error: Exception) -> None:
+        if is_damage(error):
+            self._give_up(f"the state file is damaged: {error}")
+
+    def _give_up(self, why: str) -> None:
+        if not self._why_renew:
+            self._why_renew = why
+            self.given_up(why)
+
+
+def _files(path: Path) -> tuple[int, ...]:
+    """Which files stand where a database and its log stand, by their inodes; 0 for none."""
+    found = []
+    for name in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            found.append(name.stat().st_ino)
+        except OSError:  # it is not there, or nobody can tell
+            found.append(0)
+    return tuple(found)
 
 
 def _refused(error: sqlite3.Error) -> StateUnavailable:

@@ -41,6 +41,7 @@ from proxy.core.legacy import Message
 from proxy.core.log_reader import LogReader, Look
 from proxy.core.pace import Pace
 from proxy.core.secret import Secret
+from proxy.core.send_marks import unmarked
 from proxy.ports import Clock
 
 READER: Final = AgentId("elicit-sidecar")
@@ -156,12 +157,14 @@ class BusBridge:
         if not _may_speak(credential, ask.from_agent):
             raise AnswerForbidden(f"the token of this call is not {ask.from_agent}'s; ask with a token of its own")
         wall = self._clock.wall()
+        schema, made_from = unmarked(ask.schema)
         question = Elicitation(
             elicitation_id=ElicitationId(self._mint()),
             from_agent=ask.from_agent,
             to_agent=ask.to_agent,
             message=ask.message,
-            schema=ask.schema,
+            schema=schema,
+            made_from=made_from,
             created_at=wall,
             expires_at=wall + min(ask.timeout_s, MAX_LIFE_S),
         )

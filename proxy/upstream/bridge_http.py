@@ -5,8 +5,11 @@ failure is the flows' business. Source: BRIDGE.md 2.
 """
 
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from math import ceil
 from typing import Final
 from urllib.parse import quote
 
@@ -14,7 +17,17 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from proxy.core.elicitation import Answer, BridgeStatus, Elicitation, parse_pending, parse_status, respond_body
+from proxy.core.bus import Ask
+from proxy.core.contact import Contact
+from proxy.core.elicitation import (
+    Answer,
+    BridgeStatus,
+    Elicitation,
+    parse_created,
+    parse_pending,
+    parse_status,
+    respond_body,
+)
 from proxy.core.errors import BadBridgeReply, BridgeRefused, BridgeTimeout, BridgeUnavailable, InvalidInput
 from proxy.core.ids import AgentId, ElicitationId, parse_sequence
 from proxy.core.legacy import Message, parse_wait_reply
@@ -39,11 +52,14 @@ _DOTS: Final = frozenset({".", ".."})
 class HttpBridge:
     """The Bridge port over HTTP."""
 
-    __slots__ = ("_request_timeout_s", "_session", "_url")
+    __slots__ = ("_contact", "_request_timeout_s", "_session", "_url")
 
-    def __init__(self, session: aiohttp.ClientSession, url: URL, *, request_timeout_s: float) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: URL, *, request_timeout_s: float, contact: Contact | None = None
+    ) -> None:
         self._session = session
         self._url = url
+        self._contact = contact or Contact("the Bridge", time.monotonic)
         self._request_timeout_s = request_timeout_s
 
     async def wait(self, agent_id: AgentId, credential: Secret, *, since: int, hold_s: float) -> tuple[Message, ...]:
@@ -90,6 +106,24 @@ class HttpBridge:
             raise BadBridgeReply("expected `session_token` to be text that fits a header field")
         return Secret(f"Bearer {token}")
 
+    async def create(self, ask: Ask, credential: Secret) -> Elicitation:
+        """Put one question; see the port."""
+        asked = orjson.dumps(
+            {
+                "from_agent": ask.from_agent,
+                "to_agent": ask.to_agent,
+                "message": ask.message,
+                "schema": ask.schema,
+                "timeout_seconds": ceil(ask.timeout_s),  # the Bridge takes whole ones
+            }
+        )
+        body = await self._call("POST", self._url / "elicitation/create", credential, body=asked)
+        question = parse_created(asked, body, now=0.0)
+        if question is None:
+            raise BadBridgeReply("expected `elicitation_id` and `expires_at` in the reply to a created elicitation")
+        # Like its end by the Bridge's own clock.
+        return replace(question, created_at=question.expires_at - ceil(ask.timeout_s))
+
     async def store_event(self, agent_id: AgentId, data: Mapping[str, object], credential: Secret) -> int:
         """Store one event in an agent's name; its sequence.
 
@@ -115,21 +149,22 @@ class HttpBridge:
         # A time-out of one call replaces the session's as a whole, and with it the bound on connecting.
         connect_s = self._session.timeout.sock_connect
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._request_timeout_s, sock_connect=connect_s)
-        async with (
-            translated(url),
-            self._session.request(
-                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
-            ) as reply,
-        ):
-            received = await _bounded_body(reply)
-            if reply.status >= 300:
-                raise BridgeRefused(
-                    f"the Bridge answered {url.path} with status {reply.status}",
-                    bridge_status=reply.status,
-                    body=received,
-                    content_type=_content_type(reply),
-                )
-            return received
+        with self._contact.watched():
+            async with (
+                translated(url),
+                self._session.request(
+                    method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                ) as reply,
+            ):
+                received = await _bounded_body(reply)
+                if reply.status >= 300:
+                    raise BridgeRefused(
+                        f"the Bridge answered {url.path} with status {reply.status}",
+                        bridge_status=reply.status,
+                        body=received,
+                        content_type=_content_type(reply),
+                    )
+                return received
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from yarl import URL
 from proxy.core.errors import BadBridgeReply, BridgeFault, BridgeRefused, BridgeUnavailable
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing
 from proxy.mcp.client_words import DISCOVER, INITIALIZE, read_discovered
-from proxy.mcp.jsonrpc import Response
+from proxy.mcp.jsonrpc import Response, parse
 from proxy.mcp.revisions import Era
 from proxy.ports import Clock, Spawn
 from proxy.upstream.joined import Joined
@@ -96,16 +96,26 @@ class HttpMcpUpstream:
         return verdict.speaks if verdict is not None and self._clock.now() < verdict.until else None
 
     async def _probe(self, era: Era, headers: Mapping[str, str]) -> bool:
+        found = await self._finds(era, headers)
+        self._verdicts[era] = _Verdict(found, self._clock.now() + (YES_S if found else NO_S))
+        return found
+
+    async def _finds(self, era: Era, headers: Mapping[str, str]) -> bool:
         try:
-            found = await (self._discovers(headers) if era is Era.ENVELOPE else self._shakes_hands(headers))
+            return await (self._discovers(headers) if era is Era.ENVELOPE else self._shakes_hands(headers))
         except BadBridgeReply:
-            found = False  # it answered, but not as a server of this era does
+            return False  # it answered, but not as a server of this era does
         except BridgeRefused as refusal:
             if refusal.bridge_status >= 500 or refusal.bridge_status in _ABOUT_THE_CALLER:
                 raise
-            found = False
-        self._verdicts[era] = _Verdict(found, self._clock.now() + (YES_S if found else NO_S))
-        return found
+            bare = {name: value for name, value in headers.items() if name.lower() == "authorization"}
+            if len(bare) == len(headers) or isinstance(parse(refusal.body), Response):
+                return False
+        # It may be about something else that this caller sends along, while the verdict is for all callers.
+        try:
+            return await self._finds(era, bare)
+        except BridgeFault:
+            return False
 
     async def _discovers(self, headers: Mapping[str, str]) -> bool:
         heard = await self._envelope.discover(Outgoing(method=DISCOVER, headers=headers))

@@ -120,7 +120,7 @@ class ParkedQuestions:
                 self.watch.withdrawn(elicitation_id)
 
     def _expire(self, asked: _Open) -> None:
-        if self._over(asked, BridgeStatus.EXPIRED):
+        if not asked.replied.done() and self._over(asked, BridgeStatus.EXPIRED):
             asked.replied.set_result(Answered(AnswerKind.CANCEL))
 
     def _over(self, asked: _Open, status: BridgeStatus) -> bool:
@@ -156,6 +156,8 @@ class ParkedQuestions:
             raise _refused(*self._why_not(answer.elicitation_id))
         if asked.line != line:
             raise _refused(403, "it was put to another agent, or to another session of this one")
+        if asked.replied.done():  # its call was cancelled a moment ago, and has not yet withdrawn it
+            raise _refused(409, f"it is {BridgeStatus.CANCELLED.value} already")
         self._over(asked, _ENDED[answer.kind])
         asked.replied.set_result(Answered(answer.kind, answer.content))
 

@@ -5,7 +5,7 @@ from secrets import token_bytes
 from uuid import uuid4
 
 from proxy.config.schema import Config
-from proxy.ports import Bridge, Clock, McpUpstream, QuestionBus, Spawn
+from proxy.ports import Bridge, Clock, McpUpstream, QuestionBus, SendBridge, Spawn
 from proxy.upstream.bridge_auto import AutoBridge
 from proxy.upstream.bridge_bus import BusBridge
 from proxy.upstream.bridge_http import HttpBridge
@@ -21,6 +21,8 @@ class ChosenBridge:
     """The same as a bus for questions, where it may be one."""
     asking: McpBridge | None = None
     """The same as a server that asks by itself, where it is one."""
+    sends: SendBridge | None = None
+    """Where agents are spoken for by their sidecars; None where the Bridge has no such calls."""
 
 
 def choose_bridge(
@@ -40,9 +42,9 @@ def choose_bridge(
         )
         return ChosenBridge(asking, asking=asking)
     if config.bridge.source not in {"bus", "auto"}:
-        return ChosenBridge(http)
+        return ChosenBridge(http, sends=http)
     bus = BusBridge(http, clock, mint=lambda: uuid4().hex)
     if config.bridge.source == "bus":
-        return ChosenBridge(bus, bus)
+        return ChosenBridge(bus, bus, sends=http)
     auto = AutoBridge(http, bus, clock, reprobe_s=config.breaker.incapable_s)
-    return ChosenBridge(auto, auto)
+    return ChosenBridge(auto, auto, sends=http)

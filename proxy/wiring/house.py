@@ -22,6 +22,8 @@ from proxy.core.journal import Change
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
 from proxy.core.routing import Way
+from proxy.core.sends import DualSends
+from proxy.core.sent_questions import SentQuestions
 from proxy.core.sequences import SequenceMap
 from proxy.downstream.admin_http import AdminParts, build_admin_app
 from proxy.downstream.app import DataParts, build_data_app
@@ -39,6 +41,9 @@ from proxy.flows.journal_keeper import JournalKeeper
 from proxy.flows.naming import AnswerNames
 from proxy.flows.pause import Pause
 from proxy.flows.respond import Answers
+from proxy.flows.send_replies import SendReplies
+from proxy.flows.sends import SendRule, Sends
+from proxy.flows.sends_under_way import SendsUnderWay
 from proxy.flows.tool_call import ToolCalls
 from proxy.observe.journal_meter import JournalMeter
 from proxy.observe.metrics import Metrics
@@ -69,7 +74,10 @@ class House:
         self.board = FlagBoard(outside.store, self._clock, salt=config.flags.salt, groups=_members(config))
         self.journal = JournalKeeper(outside.kept.journal, self._clock, self._snapshot, JournalMeter(self._metrics))
         write = self.journal.write
-        self._book = QuestionBook(redeliver_s=config.wait.redeliver_s, write=write)
+        self._sent = SentQuestions()
+        self._book = QuestionBook(
+            redeliver_s=config.wait.redeliver_s, write=self._note_question, withholds=self._sent.withholds
+        )
         self._names = AnswerNames(self._book, self._clock, write)
         self._sequences, self._inbox = SequenceMap(write=write), Inbox(write=write)
         errands = Errands(self._spawn)
@@ -89,6 +97,8 @@ class House:
             inbox=self._inbox,
             judge=outside.bus.judge if outside.bus is not None else as_it_is,
             synced=self.journal.synced,
+            sent=self._sent,
+            under_way=SendsUnderWay(DualSends(config.dual.sends)),
         )
         self.feeds = Feeds(parts, self.board, max_parked=config.wait.max_parked)
         if outside.asking is not None:
@@ -99,7 +109,8 @@ class House:
                     defect=self._recorder.defect,
                 )
             )
-        self._answers = Answers(self.feeds)
+        self._replies = SendReplies(self.feeds, outside.sends)
+        self._answers = Answers(self.feeds, self._replies.tell)
         self._waits = self._wait_door()
         self._mcp = McpRooms(config, outside.mcp, self._mcp_inside())
         self._bind_gauges()
@@ -146,15 +157,21 @@ class House:
         )
         if kept.recovered.numbering is not None:
             self._sequences.restore(kept.recovered.numbering)
+        self._sent.restore(kept.recovered.questions)
         self._book.restore(kept.recovered.questions, now=self._clock.now())
         self._names.restore(kept.recovered.names)
         self._inbox.restore(kept.recovered)
         if kept.trouble:
             self.journal.fall_behind(kept.trouble)
+        kept.watch(self.journal.fall_behind)
         self.start(self.journal.run(), "journal", stack)
         stack.push_async_callback(self.journal.close)
         # Unwinds after the ports: a call that still comes in while they finish may begin a poll.
         stack.push_async_callback(self.close)
+
+    def _note_question(self, change: Change) -> None:
+        self._sent.hear(change)
+        self.journal.write(change)
 
     def _snapshot(self) -> Iterator[Change]:
         """Everything that has to outlive us, as changes that would bring it about."""
@@ -220,6 +237,8 @@ class House:
             relay=self._outside.relay,
             feeds=self.feeds,
             answers=self._answers,
+            sends=self._sends(),
+            replies=self._replies,
             board=self.board,
             recorder=self._recorder,
             clock=self._clock,
@@ -244,6 +263,11 @@ class House:
             ),
         )
         return build_data_app(parts)
+
+    def _sends(self) -> Sends:
+        dual, limits = self._loaded.config.dual, self._loaded.config.limits
+        rule = SendRule(mode=DualSends(dual.sends), rate=limits.questions, life_s=dual.life_s)
+        return Sends(self.feeds, self.board, rule, bridge=self._outside.sends, bus=self._outside.bus)
 
     def _wait_door(self) -> WaitDoor:
         config = self._loaded.config
@@ -282,6 +306,10 @@ class House:
         self._waits.drain()
         self._mcp.drain()
 
+    def give_up_after(self, seconds: float) -> None:
+        """Tell whoever waits for the Bridge to take an answer that it has not, unless it has by then."""
+        self._clock.alarm(self._clock.now() + seconds, self.feeds.parts.errands.close)
+
     def admin_app(self, tokens: tuple[Token, ...], stop: asyncio.Event) -> web.Application:
         """The application of the admin port; `stop` is what its shutdown door sets."""
         config = self._loaded.config
@@ -313,6 +341,7 @@ class House:
         way = self._way()
         reasons = [] if way is Way.OPEN else [f"elicitation way: {way.value}"]
         reasons += self._worries()
+        reasons += [worry for contact in self._outside.contacts if (worry := contact.worry())]
         return {
             "status": "degraded" if reasons else "healthy",
             "service": "elicit-sidecar",

@@ -4,7 +4,7 @@ It owns the outermost TaskGroup: every task of the sidecar is born there and has
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,16 @@ from proxy.wiring.house import House
 from proxy.wiring.outside import open_outside
 from proxy.wiring.reload import ConfigSource, reload_when_wanted, watch_file
 
-DRAIN_S: Final = 0.4
+DRAIN_S: Final = 0.3
 """How long calls may go on after a stop, in seconds.
 
-Source: ARCHITECTURE.md 2.6, an exit takes less than 2 s; aiohttp waits this long twice, at each of the two ports.
+Source: ARCHITECTURE.md 2.6, an exit takes less than 2 s; aiohttp waits this long twice.
+"""
+
+GIVE_UP_S: Final = 0.2
+"""How long an answer may be on its way to the Bridge after a stop, in seconds; then its caller is told.
+
+Source: ours, before the connections end; a Bridge takes an answer within milliseconds.
 """
 
 
@@ -66,6 +72,7 @@ async def keep_house(
             ready(bound)
             await stop.wait()
             house.drain()
+            house.give_up_after(GIVE_UP_S)
             # The stack now unwinds: both ports finish what they serve, polls end, then sessions and state close.
     except ExceptionGroup as group:
         # A TaskGroup wraps even its own body's error; the start has exactly one.
@@ -80,10 +87,18 @@ async def _open(loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, cloc
     outside = await open_outside(config, clock, stack)
     house = House(loaded, outside)
     await house.open(configured_flags(config), stack)
-    data = await listen(house.data_app(), config.listen.data, stack)
-    admin = await listen(house.admin_app(tokens, stop), config.listen.admin, stack)
+    ports = (AsyncExitStack(), AsyncExitStack())
+    stack.push_async_callback(_close_together, ports)
+    data = await listen(house.data_app(), config.listen.data, ports[0])
+    admin = await listen(house.admin_app(tokens, stop), config.listen.admin, ports[1])
     house.start(house.sweep(), "sweeper", stack)
     return house, Bound(data=data, admin=admin)
+
+
+async def _close_together(stacks: Iterable[AsyncExitStack]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for each in stacks:
+            group.create_task(each.aclose())
 
 
 def configured_flags(config: Config) -> FlagSet:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from yarl import URL
 
 from proxy.config.schema import Config
+from proxy.core.contact import Contact
 from proxy.downstream.relay import Relay
 from proxy.downstream.relay_upstream import open_relay_session
 from proxy.flows.errands import Errands
-from proxy.ports import Bridge, Clock, FlagStore, QuestionBus
+from proxy.ports import Bridge, Clock, FlagStore, QuestionBus, SendBridge
 from proxy.upstream.bridge_http import HttpBridge
 from proxy.upstream.bridge_mcp import McpBridge
 from proxy.upstream.mcp_client import HttpMcpUpstream
@@ -35,10 +36,14 @@ class Outside:
     """The way to the MCP server, which may be elsewhere."""
     clock: Clock
     group: asyncio.TaskGroup
+    contacts: tuple[Contact, ...] = ()
+    """Whether those that we call can be reached."""
     bus: QuestionBus | None = None
     """The Bridge as a bus for questions, where it may be one."""
     asking: McpBridge | None = None
     """The Bridge as a server that asks by itself, where it is one."""
+    sends: SendBridge | None = None
+    """The Bridge as far as agents are spoken for by their sidecars."""
 
 
 async def open_outside(config: Config, clock: Clock, stack: AsyncExitStack) -> Outside:
@@ -68,18 +73,20 @@ async def open_outside(config: Config, clock: Clock, stack: AsyncExitStack) -> O
             await upstream.close()
 
     stack.push_async_exit(say_goodbye)
-    chosen = choose_bridge(
-        config, HttpBridge(session, url, request_timeout_s=limit_s), upstream, clock=clock, spawn=spawn
-    )
+    contacts = (Contact("the Bridge", clock.now), Contact("the MCP server", clock.now))
+    http = HttpBridge(session, url, request_timeout_s=limit_s, contact=contacts[0])
+    chosen = choose_bridge(config, http, upstream, clock=clock, spawn=spawn)
     return Outside(
         store=state.flags,
         kept=state.kept,
         bridge=chosen.bridge,
         bus=chosen.bus,
         asking=chosen.asking,
-        relay=Relay(relay_session, url),
+        sends=chosen.sends,
+        contacts=contacts,
+        relay=Relay(relay_session, url, contacts[0]),
         mcp=McpOutside(
-            relay=Relay(relay_session, mcp_url),
+            relay=Relay(relay_session, mcp_url, contacts[1]),
             server=HttpMcpServer(session, endpoint, request_timeout_s=limit_s),
             upstream=upstream,
             exchanges=state.exchanges,

@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,12 +27,29 @@ class Kept:
 
     journal: JournalStore = field(default_factory=MemoryJournal)
     recovered: Recovered = field(default_factory=Recovered)
-    set_aside: str = ""
-    """Where the damaged state of an earlier process is now."""
+    file: StateFile | None = None
+    """What the journal is kept in; None in memory."""
     flags_are_lost: bool = False
-    """With it went flags that nobody can read."""
+    """With the damaged state of an earlier process went flags that nobody can read."""
     trouble: str = ""
     """Why nothing can be written now."""
+
+    @property
+    def set_aside(self) -> str:
+        """Where the damaged state is now, of an earlier process or of this one; empty where none was damaged."""
+        return "" if self.file is None else self.file.renewer.set_aside
+
+    def watch(self, given_up: Callable[[str], None]) -> None:
+        """Let somebody hear, on this event loop, why the file that the journal is kept in was given up."""
+        if self.file is None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def tell(why: str) -> None:
+            with suppress(RuntimeError):  # the loop is closed: it is the end, and the last try has been made
+                loop.call_soon_threadsafe(given_up, why)
+
+        self.file.writer.given_up = tell
 
     def reasons(self) -> list[str]:
         """What an operator has to know for as long as this process lives."""
@@ -59,7 +77,7 @@ async def open_state(config: Config, clock: Clock, stack: AsyncExitStack) -> Sta
     path = config.state.sqlite_path
     if path is None:
         return State(flags=MemoryFlagStore(), exchanges=MemoryExchangeStore(clock, secrets.token_bytes), kept=Kept())
-    found = await asyncio.to_thread(open_state_file, path, now=clock.wall())
+    found = await asyncio.to_thread(open_state_file, path, wall=clock.wall)
     stack.push_async_callback(asyncio.to_thread, found.writer.close)
     _tell(found)
     return State(
@@ -68,7 +86,7 @@ async def open_state(config: Config, clock: Clock, stack: AsyncExitStack) -> Sta
         kept=Kept(
             journal=SqliteJournal(found.writer),
             recovered=found.recovered,
-            set_aside=found.set_aside,
+            file=found,
             flags_are_lost=found.flags_are_lost,
             trouble=found.trouble,
         ),
@@ -76,6 +94,12 @@ async def open_state(config: Config, clock: Clock, stack: AsyncExitStack) -> Sta
 
 
 def _tell(found: StateFile) -> None:
-    if found.set_aside:
+    aside = found.renewer.set_aside
+    if aside:
         flags = "lost: elicitation is off until they are set" if found.flags_are_lost else "carried over"
-        _LOG.error("state was damaged and set aside", file=found.set_aside, flags=flags, service="begins anew")
+        _LOG.error("state was damaged and set aside", file=aside, flags=flags, service="begins anew")
+    found.renewer.told = _tell_of_later
+
+
+def _tell_of_later(aside: str) -> None:
+    _LOG.error("state was damaged and set aside", file=aside, flags="kept", service="goes on with what is in memory")

@@ -21,7 +21,7 @@ def test_a_short_mcp_soak_ends_clean_and_is_not_judged(tmp_path: Path) -> None:
     result = orjson.loads(to.read_bytes())
     assert result["verdicts"].keys() == result["samples"].keys() == {"http", "pipe0"}
     assert not any(verdict["is_judged"] for verdict in result["verdicts"].values())
-    assert (result["failures"], result["lost"], result["errors"]) == ([], 0, {})
+    assert (result["failures"], result["lost"], result["errors"]) == ([], [], {})
     assert result["items"] > 0
     assert "too short to judge" in done.stdout
 

@@ -6,7 +6,8 @@ import pytest
 
 from proxy.core.elicitation import Answer, AnswerKind, Elicitation
 from proxy.core.ids import AgentId, ElicitationId
-from proxy.core.questions import Listed, QuestionBook
+from proxy.core.listed_question import Listed
+from proxy.core.questions import QuestionBook
 
 BOB, CAROL = AgentId("bob"), AgentId("carol")
 QUESTION = Elicitation(

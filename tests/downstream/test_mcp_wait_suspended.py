@@ -98,6 +98,16 @@ class TestRounds:
                 (second, "decline"),
             ]
 
+    async def test_a_client_that_never_answers_is_not_asked_for_ever(self, tmp_path: Path) -> None:
+        async with mcp_stand(tmp_path, ELICIT) as made:
+            asked = await made.ask()
+            wanted = await _asked(made)
+            for _ in range(10):
+                wanted = result_of(await made.post_modern(_retry(wanted, {})), 8)
+                assert wanted["resultType"] == "input_required"
+            ((kind, data),) = _items(await made.post_modern(_retry(wanted, {})))
+            assert (kind, data["elicitation_id"]) == ("elicitation_request", asked)
+
     async def test_a_client_that_can_no_longer_be_asked_gets_the_rest_as_items(self, tmp_path: Path) -> None:
         async with mcp_stand(tmp_path, ELICIT) as made:
             asked = await made.ask()
@@ -168,6 +178,18 @@ class TestRounds:
                 await made.ask()
                 result = result_of(await made.post_modern(_wait(_meta=meta)))
                 assert result["resultType"] == ("input_required" if is_asked else "complete")
+
+    async def test_arguments_that_are_nested_very_deeply_are_asked_for_all_the_same(self, tmp_path: Path) -> None:
+        async with mcp_stand(tmp_path, ELICIT) as made:
+            asked = await made.ask()
+            deep = {**LONG, "x": "@"}
+            nested = b"[" * 300 + b"]" * 300
+            wanted = result_of(await made.post_modern(_wait(deep).replace(b'"@"', nested)))
+            assert wanted["resultType"] == "input_required"
+            retry = _retry(wanted, {f"esc:{asked}": _accept()}, deep)
+            assert (await made.post_modern(retry)).status == 400
+            ((kind, _),) = _items(await made.post_modern(retry.replace(b'"@"', nested)))
+            assert kind == "elicitation_answered"
 
 
 class TestStates:

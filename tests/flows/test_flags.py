@@ -154,16 +154,25 @@ async def test_after_a_caller_left_midway_the_next_change_builds_on_what_was_rea
     assert await stand.store.load() == after
 
 
-async def test_after_a_second_sidecar_changed_the_same_store_the_next_change_but_one_works() -> None:
+async def test_a_change_that_names_no_version_goes_on_top_of_what_a_second_sidecar_stored() -> None:
     stand = Stand()
     await stand.board.open(CONFIGURED)
     other = stand.again()
     await other.open(CONFIGURED)
     await other.change(_patch(elicitation_enabled=True), author="other", expected=None)
-    with pytest.raises(FlagConflict):
-        await stand.change(elicitation_percentage=50)
     after = await stand.change(elicitation_percentage=50)
-    assert (after.version, after.elicitation_enabled) == (3, True)
+    assert (after.version, after.elicitation_enabled, after.elicitation_percentage) == (3, True, 50.0)
+
+
+async def test_a_change_of_a_version_that_a_second_sidecar_has_replaced_is_refused() -> None:
+    stand = Stand()
+    await stand.board.open(CONFIGURED)
+    seen = stand.board.flags.version
+    other = stand.again()
+    await other.open(CONFIGURED)
+    await other.change(_patch(elicitation_enabled=True), author="other", expected=None)
+    with pytest.raises(FlagConflict):
+        await stand.board.change(_patch(elicitation_percentage=50), author="op", expected=seen)
 
 
 @pytest.mark.requirement("flags.overrides")

@@ -69,7 +69,7 @@ class TestMessages:
             token = made.bridge.token("bob")
             for _ in range(4):
                 made.bridge.store({})
-            await made.wait("bob", token, since=4, timeout_s=1)
+            _ = await made.wait("bob", token, since=4, timeout_s=1)
             await made.clock.advance(1)
             for _ in range(7):  # read by the long poll that goes on, and kept for the next wait
                 made.bridge.store({})

@@ -227,3 +227,11 @@ def test_nothing_that_a_client_answers_makes_the_reader_raise(value: bytes) -> N
     assert isinstance(reply, Answered | Failed)
     broken = Response(id=1, result=None, error=value, raw=b"")
     assert isinstance(read_answer(worded(FORM, R2025_11_25), broken), CannotBeAsked | Failed)
+
+
+@pytest.mark.parametrize(("depth", "is_read"), [(250, True), (252, False), (900, False)])
+def test_content_that_could_not_be_handed_on_is_no_answer(depth: int, is_read: bool) -> None:  # noqa: FBT001  # one case
+    deep = '{"a":' * depth + "{}" + "}" * depth
+    value = orjson.dumps({"action": "accept", "content": {"response_json": deep}})
+    reply = read_input_response(worded(NESTED, R2025_11_25), value)
+    assert isinstance(reply, Answered if is_read else Failed)

@@ -310,3 +310,19 @@ def test_depth_is_refused_from_any_height_of_the_stack() -> None:
         return climb(steps - 1) if steps else parse(HEAD + b'"id":1,"method":"m","params":' + DEEP + b"}")
 
     assert isinstance(climb(sys.getrecursionlimit() // 2), Malformed)
+
+
+@pytest.mark.parametrize("name", ["", "n%d"])
+def test_an_object_of_more_members_than_anybody_sends_is_not_read_to_its_end(name: str) -> None:
+    many = b",".join(
+        b'"%b":0' % (name % number if name else name).encode() for number in range(jsonrpc.MAX_MEMBERS + 1)
+    )
+    body = HEAD + many + b"}"
+    assert isinstance(parse(body), Malformed)
+    with pytest.raises(InvalidInput):
+        members(b"{%b}" % many)
+
+
+def test_as_many_members_as_may_be_are_read() -> None:
+    many = b",".join(b'"n%d":0' % number for number in range(jsonrpc.MAX_MEMBERS))
+    assert len(members(b"{%b}" % many)) == jsonrpc.MAX_MEMBERS

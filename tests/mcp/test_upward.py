@@ -296,3 +296,8 @@ def test_credentials_go_along_and_the_words_of_one_era_do_not() -> None:
         "x-many": "1, 2",
         "traceparent": "00-1",
     }
+
+
+def test_cookies_that_came_apart_stay_one_list_of_cookies() -> None:
+    headers = [(b"Cookie", b"a=1"), (b"cookie", b"b=2"), (b"X-Many", b"1"), (b"X-Many", b"2")]
+    assert passed_headers(headers) == {"cookie": "a=1; b=2", "x-many": "1, 2"}

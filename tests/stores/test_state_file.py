@@ -21,7 +21,7 @@ from proxy.stores import state_file as state_file_module
 from proxy.stores import writer as writer_module
 from proxy.stores.journal import SqliteJournal
 from proxy.stores.sqlite import SqliteFlagStore
-from proxy.stores.state_file import StateFile, open_state_file
+from proxy.stores.state_file import Renewer, StateFile, open_state_file
 from proxy.stores.writer import SqliteWriter
 from tests.support.journal_changes import IDS, question, stamped
 
@@ -53,7 +53,7 @@ async def _use(path: Path) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[StateFile]:
-    found = open_state_file(path, now=NOW)
+    found = open_state_file(path, wall=lambda: NOW)
     try:
         yield found
     finally:
@@ -82,7 +82,7 @@ def _damage_table(path: Path, table: str) -> None:
 
 def test_a_sound_file_is_taken_up(path: Path) -> None:
     with _opened(path) as found:
-        assert (found.set_aside, found.flags_are_lost, found.trouble) == ("", False, "")
+        assert (found.renewer.set_aside, found.flags_are_lost, found.trouble) == ("", False, "")
         assert found.recovered == replay([NOTED])
         assert asyncio.run(_flags(found)) == KEPT
 
@@ -97,13 +97,13 @@ class TestDamaged:
     def test_it_is_set_aside_and_a_fresh_one_goes_on_with_the_flags(self, path: Path) -> None:
         _damage_table(path, "questions")
         with _opened(path) as found:
-            assert Path(found.set_aside).name == ASIDE
-            assert b"\xa5" * 4096 in Path(found.set_aside).read_bytes()
+            assert Path(found.renewer.set_aside).name == ASIDE
+            assert b"\xa5" * 4096 in Path(found.renewer.set_aside).read_bytes()
             assert (found.recovered, found.flags_are_lost, found.trouble) == (Recovered(), False, "")
             assert asyncio.run(_flags(found)) == KEPT
             asyncio.run(SqliteJournal(found.writer).apply(stamped([NOTED])))
         with _opened(path) as found:
-            assert (found.set_aside, found.recovered) == ("", replay([NOTED]))
+            assert (found.renewer.set_aside, found.recovered) == ("", replay([NOTED]))
         assert path.stat().st_mode & 0o777 == 0o600
 
     def test_flags_that_cannot_be_read_are_known_to_be_lost_and_the_rest_is_carried_over(self, path: Path) -> None:
@@ -118,7 +118,7 @@ class TestDamaged:
         with _opened(path) as found:
             assert found.flags_are_lost
             assert asyncio.run(_flags(found)) == GONE
-            assert Path(found.set_aside).read_bytes() == content
+            assert Path(found.renewer.set_aside).read_bytes() == content
 
     def test_what_stands_in_the_journal_but_was_never_written_there_is_a_damage_too(self, path: Path) -> None:
         connection = sqlite3.connect(path)
@@ -126,16 +126,16 @@ class TestDamaged:
             connection.execute("UPDATE questions SET schema = x'7b'")
         connection.close()
         with _opened(path) as found:
-            assert (Path(found.set_aside).name, found.flags_are_lost) == (ASIDE, False)
+            assert (Path(found.renewer.set_aside).name, found.flags_are_lost) == (ASIDE, False)
 
     def test_the_files_beside_it_go_with_it_and_an_earlier_one_is_left_alone(self, path: Path) -> None:
         earlier = path.with_name(ASIDE)
         earlier.write_bytes(b"earlier")
         path.write_bytes(b"noise" * 1000)
         path.with_name("state.db-wal").write_bytes(b"log")
-        found = state_file_module._begin_anew(path, NOW)
+        found = state_file_module._begin_anew(path, Renewer(lambda: NOW))
         found.writer.close()
-        assert Path(found.set_aside).name == f"{ASIDE}-1"
+        assert Path(found.renewer.set_aside).name == f"{ASIDE}-1"
         assert path.with_name(f"{ASIDE}-1-wal").read_bytes() == b"log"
         assert earlier.read_bytes() == b"earlier"
 
@@ -146,7 +146,7 @@ class TestDamaged:
         path.write_bytes(b"noise" * 1000)
         monkeypatch.setattr(Path, "rename", refuses)
         with pytest.raises(StateUnavailable, match="damaged and cannot be set aside: not yours; move it away"):
-            open_state_file(path, now=NOW)
+            open_state_file(path, wall=lambda: NOW)
 
 
 @pytest.mark.requirement("state.read_only")
@@ -177,7 +177,7 @@ class TestReadForNow:
         other.execute("BEGIN IMMEDIATE")
         other.execute("DELETE FROM flags")
         with pytest.raises(StateUnavailable, match="database is locked"):
-            open_state_file(path, now=NOW)
+            open_state_file(path, wall=lambda: NOW)
         other.close()
         with _opened(path) as found:
             assert asyncio.run(_flags(found)) == KEPT
@@ -187,7 +187,7 @@ class TestReadForNow:
         connection.execute("PRAGMA user_version = 99")
         connection.close()
         with pytest.raises(StateUnavailable, match="schema 99"):
-            open_state_file(path, now=NOW)
+            open_state_file(path, wall=lambda: NOW)
 
     def test_another_error_while_reading_stops_the_start(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fails(_connection: object) -> Recovered:
@@ -195,7 +195,7 @@ class TestReadForNow:
 
         monkeypatch.setattr(state_file_module, "read_journal", fails)
         with pytest.raises(StateUnavailable, match="cannot be read: disk I/O error"):
-            open_state_file(path, now=NOW)
+            open_state_file(path, wall=lambda: NOW)
 
 
 AS_NOBODY = """
@@ -207,7 +207,7 @@ if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 try:
-    found = open_state_file(pathlib.Path(sys.argv[1]), now=0.0)
+    found = open_state_file(pathlib.Path(sys.argv[1]), wall=lambda: 0.0)
 except StateUnavailable as error:
     print("refused", error)
 else:

@@ -187,6 +187,8 @@ class Killer:
     victims: Mapping[str, Mortal]
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     """Lets seconds pass."""
+    until_due: Callable[[], Awaitable[None]] | None = None
+    """Waits for what else has to be so before the next blow."""
     most_down: int = 2
     """So many may be down at a time: on a slow machine, where a start takes long, blows come less often."""
     done: Counter[tuple[str, Blow]] = field(default_factory=Counter)
@@ -206,6 +208,8 @@ class Killer:
                     while len(self._busy) >= self.most_down:
                         self._freed.clear()
                         await self._freed.wait()
+                    if self.until_due is not None:
+                        await self.until_due()
                     if strike.name not in self._busy:
                         self._busy.add(strike.name)
                         group.create_task(self._strike(strike))

@@ -196,3 +196,26 @@ async def test_an_error_instead_of_a_description_is_told_with_the_words_of_the_s
         with pytest.raises(BridgeRefused) as raised:
             await stand.upstream.describe(Era.ENVELOPE, CALL)
     assert (raised.value.bridge_status, b"-32021" in raised.value.body) == (400, True)
+
+
+@pytest.mark.parametrize("status", [400, 413, 431])
+async def test_what_one_caller_sends_along_does_not_count_for_the_others(status: int) -> None:
+    async def refuses_a_header(got: Got) -> web.StreamResponse | None:
+        if "Odd" in got.headers:
+            return web.Response(status=status, text="Bad Request")
+        return await handshake_only(got)
+
+    async with upstream_stand(refuses_a_header) as stand:
+        for headers in ({"Odd": "x" * 100, "Authorization": "t"}, {}):
+            assert await stand.upstream.speaks(Era.HANDSHAKE, headers)
+            assert not await stand.upstream.speaks(Era.ENVELOPE, headers)
+    assert [got.headers.get("Authorization") for got in stand.server.all("initialize")] == ["t", "t"]
+
+
+async def test_a_refusal_that_stands_without_what_a_caller_sends_along_is_one_of_the_era() -> None:
+    async def refuses_all(got: Got) -> web.StreamResponse | None:
+        return web.Response(status=400 if "Odd" in got.headers else 401)
+
+    async with upstream_stand(refuses_all) as stand:
+        assert not await stand.upstream.speaks(Era.HANDSHAKE, {"Odd": "x"})
+    assert len(stand.server.all("initialize")) == 2

@@ -199,3 +199,16 @@ async def test_nobody_has_to_be_told() -> None:
         asking.cancel()
         await settle()
         assert await stand.bridge.pending(BOB, BOBS) == ()
+
+
+async def test_an_answer_in_the_very_moment_in_which_the_server_takes_its_question_back_is_refused(
+    stand: SourceStand,
+) -> None:
+    _, _, asking, question = await stand.asked()
+    asking.cancel()
+    with pytest.raises(BridgeRefused) as caught:
+        await stand.give(question)
+    assert caught.value.bridge_status == 409
+    await settle()
+    assert await stand.status(question) is BridgeStatus.CANCELLED
+    assert stand.withdrawn == [question]

@@ -1,0 +1,47 @@
+"""Whether a peer can be reached, by the latest call to it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from proxy.core.errors import BridgeFault, BridgeTimeout, BridgeUnavailable
+
+
+@dataclass(slots=True)
+class Contact:
+    """What is known of one peer; any answer, a refusal too, shows that it is there."""
+
+    name: str
+    now: Callable[[], float]
+    """Monotonic seconds."""
+    _failing_since: float | None = None
+    _why: str = ""
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Learn from how a call ends in the block; what is no fault of the peer says nothing of it."""
+        try:
+            yield
+        except (BridgeUnavailable, BridgeTimeout) as fault:
+            self.failed(fault.detail)
+            raise
+        except BridgeFault:
+            self.answered()
+            raise
+        self.answered()
+
+    def answered(self) -> None:
+        """A call was answered."""
+        self._failing_since = None
+
+    def failed(self, why: str) -> None:
+        """A call was not."""
+        if self._failing_since is None:
+            self._failing_since = self.now()
+        self._why = why
+
+    def worry(self) -> str:
+        """Since when and why the peer cannot be reached, for an operator; empty while it can be, as far as known."""
+        if self._failing_since is None:
+            return ""
+        return f"{self.name} cannot be reached since {self.now() - self._failing_since:.0f} s: {self._why}"

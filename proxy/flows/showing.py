@@ -1,0 +1,74 @@
+"""How one message of the log is shown to an agent, on the legacy way and on the elicitation way.
+
+A send that became a question is the one or the other to its addressee, at the very place of the send: the event on the
+legacy way, the question on the elicitation way while it can be answered. So a cursor tells which of the two was had,
+and nothing has to be remembered for it. What keeps the books of such an exchange is shown to neither of its parties as
+a second copy.
+
+Source: ARCHITECTURE.md 2.4; docs/decisions/0006-dual-sends.md.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from proxy.core.bookkeeping import NoteKind, read_note
+from proxy.core.elicitation import Elicitation
+from proxy.core.ids import AgentId
+from proxy.core.journal import QuestionState
+from proxy.core.legacy import Message
+from proxy.core.sends import may_have_become_one, send_of, sent_item
+from proxy.flows.feed_parts import FeedParts
+from proxy.flows.waiter import Parcel
+
+
+def show(parts: FeedParts, agent_id: AgentId, raw: Parcel, message: Message) -> tuple[Parcel | None, Parcel | None]:
+    """A message as the legacy way shows it, and as the elicitation way does; None where there is nothing to read.
+
+    `raw` is the message as it came, under the agent's number.
+    """
+    number = raw.sequence
+    told = parts.names.translate(agent_id, message, raw.body, sequence=number)
+    translated = None if told is None else replace(raw, body=told)
+    if not parts.sent.is_party(agent_id) or number != parts.sequences.to_agent(message.sequence):
+        return raw, translated  # of a log that is gone nothing can be answered any more
+    if _is_second_copy(parts, agent_id, message, number):
+        return None, translated
+    question = parts.sent.made_from(agent_id, message)
+    return raw, translated if question is None else _asked(parts, question, message, raw)
+
+
+def _is_second_copy(parts: FeedParts, agent_id: AgentId, message: Message, number: int) -> bool:
+    note = read_note(message)
+    if note is None or note.made_from is None:
+        return False
+    if note.kind is NoteKind.QUESTION:
+        return note.addressee == agent_id and parts.sent.is_told(agent_id, note.asker, note.made_from)
+    return parts.names.was_given(agent_id, note, number)
+
+
+def _asked(parts: FeedParts, question: Elicitation, message: Message, raw: Parcel) -> Parcel | None:
+    """The question in the event's stead; nothing once it is answered, the event where it no longer can be."""
+    listed = parts.book.listed(question.elicitation_id)
+    if listed is None:
+        return raw
+    if listed.state in {QuestionState.CLAIMED, QuestionState.ANSWERED}:
+        return None
+    if not parts.book.still_asks(question.elicitation_id, wall=parts.clock.wall()):
+        return raw
+    body = sent_item(question, message, sequence=raw.sequence)
+    return replace(raw, body=body, elicitation_id=question.elicitation_id)
+
+
+async def sends_settled(parts: FeedParts, agent_id: AgentId, messages: Iterable[Message]) -> None:
+    """Wait until the questions that are being made here from these messages are made, or it takes too long."""
+    senders = {send.from_agent for send in map(send_of, messages) if send is not None and send.to_agent == agent_id}
+    await parts.under_way.settled(agent_id, senders, parts.clock)
+
+
+def may_have_been_asked(parts: FeedParts, agent_id: AgentId, messages: Iterable[Message]) -> bool:
+    """Whether one of these messages may have become a question elsewhere that has not been heard of here."""
+    mode = parts.under_way.mode
+    return any(
+        may_have_become_one(message, agent_id, mode) and parts.sent.made_from(agent_id, message) is None
+        for message in messages
+    )
