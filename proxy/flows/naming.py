@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from proxy.core.bookkeeping import Note, answer_item, is_for_others, read_note
+from proxy.core.elicitation import AnswerKind
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import MAX_NAMED, AnswerNamed, Change, Write, write_nothing
 from proxy.core.legacy import Message
@@ -64,7 +65,15 @@ class AnswerNames:
     def _name_of(self, agent_id: AgentId, note: Note) -> ElicitationId | None:
         if note.made_from is not None:
             return note.elicitation_id if self._is_believed(agent_id, note) else None
-        return note.elicitation_id or self._book.answered_with(agent_id, note.responding_agent, note.as_answer(NOBODYS))
+        if note.elicitation_id is not None:
+            return note.elicitation_id
+        answer = note.as_answer(NOBODYS)
+        named = self._book.answered_with(agent_id, note.responding_agent, answer)
+        if named is None and answer.kind is AnswerKind.DECLINE:
+            # The addressee's cancel went up as a decline, see docs/decisions/0005-cancel-by-the-addressee.md.
+            dismissed = replace(answer, kind=AnswerKind.CANCEL)
+            named = self._book.answered_with(agent_id, note.responding_agent, dismissed)
+        return named
 
     def _origin_of(self, note: Note, named: ElicitationId) -> int | None:
         """The send that an answer belongs to; the note itself does not tell it where the schema forbade that."""

@@ -103,6 +103,20 @@ class TestElsewhere:
         stand.note(content=RED)
         assert [_id(item) for item in await stand.read()] == [None, mine.elicitation_id]
 
+    async def test_a_cancel_of_the_addressee_is_read_as_the_decline_that_it_went_up_as_with_its_name(self) -> None:
+        stand = Stand()
+        question = stand.ask()
+        cancel = Answer(elicitation_id=question.elicitation_id, kind=AnswerKind.CANCEL)
+        stand.book.claim(cancel, question.to_agent, wall=stand.clock.wall())
+        stand.book.settle(question.elicitation_id, now=stand.clock.now())
+        stand.note("declined")
+        (item,) = await stand.read()
+        assert item is not None
+        assert _id(item) == question.elicitation_id
+        data = item["data"]
+        assert isinstance(data, dict)
+        assert data["response_type"] == "decline"
+
     async def test_what_was_named_once_keeps_its_name(self) -> None:
         stand = Stand()
         stand.settle(stand.ask(), RED)
