@@ -304,7 +304,8 @@ class Agent:
     # Answering
 
     def _begin_answer(self, told: Told) -> None:
-        if self._group is not None:
+        """Answer a question that can still be answered, as the demo's legacy agent does."""
+        if self._group is not None and time.time() < told.expires_at:
             self.answering += 1
             self._group.create_task(self._answer(told))
 

@@ -71,8 +71,10 @@ class ChaosPlan:
     """The same for faults of the network."""
     flips: int = 0
     """Changes of flags."""
-    flip_every_s: float = 0.05
+    flip_every_s: float = 0.02
     """Mean time between two of them."""
+    flip_work: int = 3
+    """Messages that are stored between two of them at least."""
     most_s: float = 3600.0
     """Longest time of load; what is not begun then is left."""
     poll_s: float = 0.05
@@ -195,14 +197,22 @@ class House:
 
     # Flags
 
-    async def flip(self, is_over: Callable[[], bool]) -> int:
-        """Change flags at random, every sidecar's by themselves; how often that was. Then everybody is served again."""
+    async def flip(self, is_over: Callable[[], bool], stored: Callable[[], int]) -> int:
+        """Change flags at random, every sidecar's by themselves; how often that was."""
         chance = random.Random(f"flips {self.plan.seed}")  # noqa: S311  # a load, nothing secret
         done = 0
-        while not is_over() and done < self.plan.flips:
-            target, change = a_flip(chance, self.plan.part.everybody)
-            done += await self._change(chance.choice(self._admins), target, change)
-            await asyncio.sleep(chance.expovariate(1 / self.plan.flip_every_s))
+
+        async def flip_one(admin: Client) -> None:
+            nonlocal done
+            while not is_over() and done < self.plan.flips:
+                await asyncio.sleep(chance.expovariate(1 / self.plan.flip_every_s))
+                if stored() >= done * self.plan.flip_work:
+                    target, change = a_flip(chance, self.plan.part.everybody)
+                    done += await self._change(admin, target, change)
+
+        async with asyncio.TaskGroup() as group:
+            for admin in self._admins:
+                group.create_task(flip_one(admin))
         return done
 
     async def set_all(self, flags: dict[str, object]) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from bench.chaos_past import answered_by
 from bench.chaos_records import (
     Answered,
     AnyRecord,
@@ -37,7 +38,8 @@ class _Data(msgspec.Struct, frozen=True):
     id: str = ""
     to_agent: str = ""
     closing: bool = False
-    in_reply_to: int = 0
+    in_reply_to: int | str = 0
+    elicitation_id: str = ""
     elicitation_type: str = ""
     message: str = ""
     from_agent: str = ""
@@ -132,6 +134,7 @@ class Ledger:
     def _enter(self, event: LogEvent) -> None:
         draft, data = event.draft, event.draft.data
         if draft.source_component != MANAGER:
+            self.verdict.counts["answers that became messages"] += bool(data.elicitation_id)
             if data.id:
                 self._messages[data.id].append(event.sequence)
                 noted = self._noted(data.in_reply_to)
@@ -144,9 +147,9 @@ class Ledger:
         elif data.elicitation_type == "elicitation_accepted":
             self._elicitations[draft.aggregate_id].taken.append(event)
 
-    def _noted(self, sequence: int) -> _Elicitation | None:
+    def _noted(self, sequence: int | str) -> _Elicitation | None:
         """The elicitation that the Bridge's note of this number is about."""
-        event = self._log.get(sequence)
+        event = self._log.get(sequence) if isinstance(sequence, int) else None
         return None if event is None else self._elicitations.get(event.draft.aggregate_id)
 
     def judge(self) -> Verdict:
@@ -201,7 +204,7 @@ class Ledger:
             copies = self._messages.get(message, [])
             if message not in told:
                 self.verdict.counts["messages without outcome"] += 1
-            elif told[message] not in copies:
+            elif told[message] not in copies and not self._is_taken_as_answer(message):
                 self.verdict.breach(LOST, f"message {message} was taken as {told[message]} and is not in the log")
             if len(copies) > tries:
                 self.verdict.breach(DOUBLED, f"message {message} is in the log as {copies}, it was sent {tries} times")
@@ -210,6 +213,11 @@ class Ledger:
         for message in self._messages.keys() - possible.keys():
             self.verdict.breach(MISDELIVERED, f"message {message} was never sent")
         self._judge_order()
+
+    def _is_taken_as_answer(self, message: str) -> bool:
+        """Whether a message that answers a note is in the log as an answer to the elicitation itself."""
+        noted = self._noted(int(answered_by(message) or 0))
+        return noted is not None and bool(noted.taken)
 
     def _judge_order(self) -> None:
         """The messages of each lane are in the log in the order they were sent."""

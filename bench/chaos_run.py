@@ -77,7 +77,7 @@ class Director:
                 group.create_task(killer.run(takewhile(lambda _: not self._is_over, strikes(blows))))
             if plan.fault_every_s:
                 group.create_task(house.disturb(self._over))
-            flipping = group.create_task(house.flip(self._over))
+            flipping = group.create_task(house.flip(self._over, lambda: self._stored))
             await self._watch()
         self.run.flips, self.run.faults = flipping.result(), house.faults
         for (name, blow), count in killer.done.items():

@@ -155,8 +155,8 @@ def _print(soak: McpSoak, verdicts: Mapping[str, Verdict], failures: list[str]) 
         f"{soak.ledger.answers} answers, {soak.visits.count} visits"
     )
     if delays := soak.ledger.latencies_ms(from_sent=False):
-        told = summarise(delays)
-        print(f"delivery: p50 {told.p50 / 1000:.2f} s, p99 {told.p99 / 1000:.2f} s, max {told.max / 1000:.2f} s")
+        took = summarise(delays)
+        print(f"delivery: p50 {took.p50 / 1000:.2f} s, p99 {took.p99 / 1000:.2f} s, max {took.max / 1000:.2f} s")
     print("they came " + ", ".join(f"{way}: {count}" for way, count in soak.ledger.ways.most_common()))
     for name, verdict in verdicts.items():
         growth = verdict.growth_percent_per_hour

@@ -4,17 +4,25 @@ A receiver gets the question at the place of the event it was made from, in the 
 never offered by itself: whoever has passed its place has had the one or the other. It is withheld as well until it is
 known whether its mark is true; one whose mark is not is a question like any other.
 
-Bounds: one entry for each question of the book, which is bounded.
+Bounds: one entry for each question of the book, which is bounded; 100 notes for each of 10,000 agents, of which the
+oldest go.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from proxy.core.elicitation import Elicitation
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import Change, KeptQuestion, QuestionEnded, QuestionNoted
 from proxy.core.legacy import Message
 from proxy.core.sends import is_made_from
+
+MAX_COPIES: Final = 100
+"""Most notes of one agent that are remembered as second copies. Source: ours; they come as flags change."""
+
+MAX_AGENTS: Final = 10_000
+"""Most agents with such notes. Source: ours."""
 
 
 @dataclass(slots=True)
@@ -32,6 +40,8 @@ class SentQuestions:
     _by_agent: dict[AgentId, dict[ElicitationId, None]] = field(default_factory=dict)
     _parties: dict[str, int] = field(default_factory=dict)
     """How many questions somebody has asked or is asked."""
+    _copies: dict[AgentId, dict[int, None]] = field(default_factory=dict)
+    """Numbers of notes that were recognised as second copies when their events were read."""
 
     def hear(self, change: Change) -> None:
         """Follow the book of questions."""
@@ -73,7 +83,22 @@ class SentQuestions:
 
     def is_party(self, agent_id: AgentId) -> bool:
         """Whether the agent has sent, or was sent, anything that became a question and is still remembered."""
-        return agent_id in self._parties
+        return agent_id in self._parties or agent_id in self._copies
+
+    def saw_copies(self, agent_id: AgentId, sequences: Iterable[int]) -> None:
+        """The notes with these numbers tell the agent what it has as messages; see `second_copies`."""
+        for sequence in sequences:
+            mine = self._copies.pop(agent_id, {})
+            mine[sequence] = None
+            if len(mine) > MAX_COPIES:
+                del mine[next(iter(mine))]
+            self._copies[agent_id] = mine
+            if len(self._copies) > MAX_AGENTS:
+                del self._copies[next(iter(self._copies))]
+
+    def is_copy(self, agent_id: AgentId, sequence: int) -> bool:
+        """Whether the note with this number is such a one."""
+        return sequence in self._copies.get(agent_id, ())
 
     def withholds(self, question: Elicitation) -> bool:
         """Whether a question is not to be offered by itself."""

@@ -1,7 +1,7 @@
 """The door of the legacy wait, `GET /event/wait`."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
@@ -10,8 +10,11 @@ from proxy.core.errors import BadBridgeReply, LegacyRemoved
 from proxy.core.legacy import WaitAsk, parse_wait_query, parse_wait_reply, write_timeout_reply
 from proxy.core.outcome import Door, ElicitationOutcome, Result
 from proxy.core.routing import Decision, Route
+from proxy.core.second_copies import without_second_copies
 from proxy.core.secret import Secret
+from proxy.core.sends import DualSends
 from proxy.downstream.relay import Relay
+from proxy.downstream.relay_edit import Rewrite
 from proxy.downstream.served import Draft, served
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
@@ -31,14 +34,22 @@ class WaitDoor:
     clock: Clock
     default_timeout_s: int
     guide_url: str
-    relayed: dict[asyncio.Timeout, web.Request] = field(default_factory=dict)
+    relayed: dict[asyncio.Timeout, tuple[web.Request, WaitAsk]] = field(default_factory=dict)
     """Waits that are held at the Bridge, with what cuts them short."""
 
     def drain(self) -> None:
         """The sidecar stops: waits that the Bridge still holds are answered now. Source: ARCHITECTURE.md 2.6."""
-        for scope, request in self.relayed.items():
-            if not request.writer.output_size:  # a reply that has begun goes on to its end
-                scope.reschedule(asyncio.get_running_loop().time())
+        for scope, (request, _) in self.relayed.items():
+            _cut(scope, request)
+
+    def reconsider(self) -> None:
+        """The flags changed: waits whose agent now belongs to the elicitation cohort go on here."""
+        for scope, (request, ask) in self.relayed.items():
+            if self._decide(ask).route is Route.ELICITATION:
+                _cut(scope, request)
+
+    def _decide(self, ask: WaitAsk) -> Decision:
+        return self.board.decide(ask.agent_id, self.breaker.way(self.clock.now()))
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve one wait."""
@@ -49,7 +60,7 @@ class WaitDoor:
             if ask is None or not authorization:
                 return await self._relay(request, draft)
             draft.agent_id = ask.agent_id
-            decision = self.board.decide(ask.agent_id, self.breaker.way(self.clock.now()))
+            decision = self._decide(ask)
             draft.decided(decision)
             if decision.route is Route.REMOVED:
                 raise LegacyRemoved(
@@ -69,24 +80,46 @@ class WaitDoor:
         return self.feeds.parts.sent.is_party(ask.agent_id)
 
     async def _relay_wait(self, request: web.Request, draft: Draft, ask: WaitAsk) -> web.StreamResponse:
-        """Relay a wait that can be cut short by `drain`."""
+        """Relay a wait that can be cut short by `drain`, and by `reconsider`: then it goes on with the time left."""
         scope = asyncio.timeout(0 if self.feeds.draining else None)
-        self.relayed[scope] = request
+        self.relayed[scope] = request, ask
+        began = self.clock.now()
         try:
             async with scope:
-                return await self._relay(request, draft)
+                return await self._relay(request, draft, self._as_one_copy(ask))
         except TimeoutError:
-            draft.result, draft.status = Result.TIMED_OUT, 200
-            return web.Response(body=write_timeout_reply(ask.timeout_s), content_type="application/json")
+            left_s = int(ask.hold_s - (self.clock.now() - began))
         finally:
             del self.relayed[scope]
+        decision = self._decide(ask)
+        if self.feeds.draining or left_s <= 0 or decision.route is not Route.ELICITATION:
+            draft.result, draft.status = Result.TIMED_OUT, 200
+            return web.Response(body=write_timeout_reply(ask.timeout_s), content_type="application/json")
+        draft.decided(decision)
+        credential = Secret(request.headers["Authorization"])
+        return await self._translate(request, draft, replace(ask, timeout_s=left_s), decision, credential)
 
-    async def _relay(self, request: web.Request, draft: Draft) -> web.StreamResponse:
+    def _as_one_copy(self, ask: WaitAsk) -> Rewrite | None:
+        """Leave out notes of questions that were made from messages of the same reply, and of all to come.
+
+        While elicitation is off for all, nothing is looked into.
+        """
+        if self.feeds.parts.under_way.mode is DualSends.OFF or not self.board.flags.elicitation_enabled:
+            return None
+
+        def edit(body: bytes) -> bytes:
+            kept, copies = without_second_copies(body, ask.agent_id)
+            self.feeds.parts.sent.saw_copies(ask.agent_id, copies)
+            return kept
+
+        return Rewrite(body=edit, frame=edit)
+
+    async def _relay(self, request: web.Request, draft: Draft, rewrite: Rewrite | None = None) -> web.StreamResponse:
         def note(status: int, body: bytes) -> None:
             if status == 200:
                 self._note_legacy(draft, body)
 
-        response = await self.relay.relay(request, on_reply=note)
+        response = await self.relay.relay(request, on_reply=note, rewrite=rewrite)
         draft.status = response.status
         return response
 
@@ -133,3 +166,8 @@ class WaitDoor:
         draft.delivered(result.found.created_at, wall=self.clock.wall())
         draft.elicitations.extend(ElicitationOutcome.OFFERED for _ in result.found.elicitation_ids)
         return response
+
+
+def _cut(scope: asyncio.Timeout, request: web.Request) -> None:
+    if not request.writer.output_size:  # a reply that has begun goes on to its end
+        scope.reschedule(asyncio.get_running_loop().time())

@@ -17,6 +17,7 @@ from proxy.core.exchange import BridgeSaid, Event, Stirred, WayFailed
 from proxy.core.ids import AgentId
 from proxy.core.journal import MessageKept
 from proxy.core.legacy import Message, parse_message, renumbered
+from proxy.core.second_copies import second_copies
 from proxy.core.secret import Secret
 from proxy.flows.budget import Budget
 from proxy.flows.credential import TOKEN_REFUSED, BridgeCredential
@@ -359,6 +360,9 @@ class Feed:
 
     def _hand_out(self, batch: _Batch) -> None:
         """Give a batch to all waits that stand in it; one that joined with a lower cursor must not skip to its end."""
+        self._parts.sent.saw_copies(
+            self.agent_id, second_copies([read.message for read in batch.messages], self.agent_id)
+        )
         raw, translated = self._parcels((read.number, read.body, read.message) for read in batch.messages)
         upto = batch.messages[-1].number
         if not translated:

@@ -42,6 +42,8 @@ def _is_second_copy(parts: FeedParts, agent_id: AgentId, message: Message, numbe
     if note is None or note.made_from is None:
         return False
     if note.kind is NoteKind.QUESTION:
+        if parts.sent.is_copy(agent_id, message.sequence):
+            return True
         return note.addressee == agent_id and parts.sent.is_told(agent_id, note.asker, note.made_from)
     return parts.names.was_given(agent_id, note, number)
 

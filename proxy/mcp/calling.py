@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from proxy.core.errors import BridgeFault
 from proxy.mcp.ask import Question, Reply
 from proxy.mcp.revisions import Mode
 
@@ -23,6 +24,25 @@ class Outgoing:
     client_name: str = "elicit-sidecar"
 
 
+def _nobody(_: BridgeFault | None) -> None:
+    """Whoever does not care."""
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """What became of the reply to a question; it is told once."""
+
+    heard_by: Callable[[BridgeFault | None], None] = _nobody
+    """Hears None when the server has taken the reply, or why it has not, or may not have."""
+    is_told: bool = False
+
+    def tell(self, fault: BridgeFault | None = None) -> None:
+        """Tell it; what is told after that counts for nothing."""
+        if not self.is_told:
+            self.is_told = True
+            self.heard_by(fault)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAsk:
     """A question of the server in the middle of a request."""
@@ -30,6 +50,8 @@ class ServerAsk:
     key: str
     """Unique within the request: a key of `inputRequests`, or the id of the server's own request as text."""
     question: Question
+    arrival: Arrival = field(default_factory=Arrival, compare=False, repr=False)
+    """Told for each reply, at the latest when the request is over."""
 
 
 OnAsk = Callable[[ServerAsk], Awaitable[Reply]]

@@ -93,7 +93,9 @@ class McpBridge:
         self._spawn = spawn
         self._request_timeout_s = request_timeout_s
         self._key = chance(KEY_BYTES)
-        self._questions = ParkedQuestions(clock, chance, park_s=park_s, max_per_agent=max_parked_calls)
+        self._questions = ParkedQuestions(
+            clock, chance, park_s=park_s, max_per_agent=max_parked_calls, arrive_s=request_timeout_s
+        )
         self._name: str | None = None
         self._known: dict[str, float] = {}
         """When the server last accepted which credential, the longest ago first."""
@@ -152,8 +154,8 @@ class McpBridge:
         return self._questions.open_for(line)
 
     async def respond(self, answer: Answer, agent_id: AgentId, credential: Secret) -> None:
-        """Give one answer; see the port."""
-        self._questions.give(answer, self._line(agent_id, credential))
+        """Give one answer and wait until it has reached the server; see the port."""
+        await self._questions.give(answer, self._line(agent_id, credential))
 
     async def status(
         self,
@@ -260,7 +262,7 @@ class McpBridge:
         self._asking[call.line] = call
         call.asks()
         try:
-            return await self._questions.ask(call.line, asked.question, from_agent=self._name or "")
+            return await self._questions.ask(call.line, asked, from_agent=self._name or "")
         finally:
             call.open_questions -= 1
             if not call.open_questions:

@@ -15,7 +15,7 @@ from typing import Final
 
 from proxy.core.errors import BadBridgeReply, BridgeRefused, InvalidInput
 from proxy.mcp.ask import Reply
-from proxy.mcp.calling import OnAsk, OnNote, Outgoing
+from proxy.mcp.calling import OnAsk, OnNote, Outgoing, ServerAsk
 from proxy.mcp.client_headers import Path, argument_headers, envelope_headers, read_tools
 from proxy.mcp.client_words import (
     DISCOVER,
@@ -35,7 +35,8 @@ from proxy.mcp.jsonrpc import (
 )
 from proxy.ports import Clock
 from proxy.upstream.clock_sleep import sleep_on
-from proxy.upstream.mcp_asks import put_question
+from proxy.upstream.mcp_asks import arriving, put_question, tell
+from proxy.upstream.mcp_sessions import refused
 from proxy.upstream.mcp_wire import Heard, Incoming, McpWire, ended_early, is_for, unasked
 
 MAX_ROUNDS: Final = 10
@@ -70,6 +71,18 @@ class _Tools:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """What a round has beyond the request itself."""
+
+    members: Mapping[str, bytes] = MappingProxyType({})
+    answered: tuple[ServerAsk, ...] = ()
+    """The questions whose answers are among it."""
+
+
+_NOTHING: Final = _Extra()
+
+
 class EnvelopeCalls:
     """Requests to one server of the envelope era."""
 
@@ -94,23 +107,30 @@ class EnvelopeCalls:
 
     async def request(self, call: Outgoing, *, on_ask: OnAsk, on_note: OnNote) -> Heard:
         """Send one request, and again with the answers, until its result is complete; see the port."""
-        extra: Mapping[str, bytes] = MappingProxyType({})
+        heard = await self._sent(call, _NOTHING, on_note)
         pause_s = FIRST_PAUSE_S
-        for _ in range(MAX_ROUNDS + 1):
-            heard = await self._sent(call, extra, on_note)
-            result = heard.response.result
-            asked = None if result is None else read_input_required(result, next(self._numbers))
+        for _ in range(MAX_ROUNDS):
+            asked = self._asked_in(heard)
             if asked is None:
                 return heard
-            if asked.asks:
-                replies, pause_s = await _collect(asked, call, on_ask), FIRST_PAUSE_S
-            else:
-                await sleep_on(self._clock, pause_s)
-                replies, pause_s = {}, min(pause_s * 2, LONGEST_PAUSE_S)
-            extra = retry_members(asked, replies)
+            with arriving(asked.asks):
+                if asked.asks:
+                    replies, pause_s = await _collect(asked, call, on_ask), FIRST_PAUSE_S
+                else:
+                    await sleep_on(self._clock, pause_s)
+                    replies, pause_s = {}, min(pause_s * 2, LONGEST_PAUSE_S)
+                heard = await self._sent(call, _Extra(retry_members(asked, replies), asked.asks), on_note)
+                if heard.status >= 300:
+                    tell(asked.asks, refused(heard, "the answer"))
+        if self._asked_in(heard) is None:
+            return heard
         raise BadBridgeReply(f"expected a complete result within {MAX_ROUNDS} rounds")
 
-    async def _sent(self, call: Outgoing, extra: Mapping[str, bytes], on_note: OnNote) -> Heard:
+    def _asked_in(self, heard: Heard) -> InputRequired | None:
+        result = heard.response.result
+        return None if result is None else read_input_required(result, next(self._numbers))
+
+    async def _sent(self, call: Outgoing, extra: _Extra, on_note: OnNote) -> Heard:
         """One round; a call whose repeated arguments are refused is sent again with what its tool wants now."""
         heard = await self._round(call, extra, on_note)
         if call.method == _CALL and is_refusal_of(heard.response, HEADER_MISMATCH):
@@ -118,13 +138,14 @@ class EnvelopeCalls:
             heard = await self._round(call, extra, on_note)
         return heard
 
-    async def _round(self, call: Outgoing, extra: Mapping[str, bytes], on_note: OnNote) -> Heard:
-        number, params = next(self._numbers), dress(call, extra)
+    async def _round(self, call: Outgoing, extra: _Extra, on_note: OnNote) -> Heard:
+        number, params = next(self._numbers), dress(call, extra.members)
         headers = envelope_headers(call.headers, call.method, params) | await self._argument_headers(call)
         body = request_message(number, call.method, params)
         async with self._wire.open(headers, body) as incoming:
             if incoming.status >= 300:
                 return await incoming.refusal()
+            tell(extra.answered)
             response = await _listen(incoming, on_note)
         if response is None:
             raise ended_early(self._wire.url)
@@ -185,9 +206,22 @@ async def _listen(incoming: Incoming, on_note: OnNote) -> Response | None:
 
 
 async def _collect(asked: InputRequired, call: Outgoing, on_ask: OnAsk) -> dict[str, Reply]:
+    """The replies to all questions of a round, which go up together.
+
+    Whoever gave one of the first may be the one who has to give the last: only that one hears whether they arrived.
+    """
+    left = {ask.key for ask in asked.asks}
+
+    async def put(ask: ServerAsk) -> Reply:
+        reply = await put_question(ask, call, on_ask)
+        left.discard(ask.key)
+        if left:
+            ask.arrival.tell()
+        return reply
+
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = {ask.key: group.create_task(put_question(ask, call, on_ask)) for ask in asked.asks}
+            tasks = {ask.key: group.create_task(put(ask)) for ask in asked.asks}
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return {key: task.result() for key, task in tasks.items()}

@@ -8,9 +8,10 @@ Source: PROTOCOL.md 3.1 and 3.6; MCP 2025-11-25, basic/transports, "Resumability
 
 import asyncio
 import re
+from collections.abc import Set as AbstractSet
 from typing import Final
 
-from proxy.core.errors import BridgeTimeout, BridgeUnavailable, InvalidInput
+from proxy.core.errors import BridgeFault, BridgeTimeout, BridgeUnavailable, InvalidInput
 from proxy.mcp import ask
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing, ServerAsk
 from proxy.mcp.client_headers import resume_headers
@@ -27,9 +28,9 @@ from proxy.mcp.jsonrpc import (
     request_message,
     result_message,
 )
-from proxy.ports import Clock
+from proxy.ports import Alarm, Clock
 from proxy.upstream.clock_sleep import sleep_on
-from proxy.upstream.mcp_asks import put_question
+from proxy.upstream.mcp_asks import arriving, put_question, tell
 from proxy.upstream.mcp_sessions import McpSession
 from proxy.upstream.mcp_wire import Heard, Incoming, McpWire, Trail, ended_early, is_for, unasked
 
@@ -54,6 +55,12 @@ MAX_RESUMES: Final = 10_000
 MAX_FAILED_RESUMES: Final = 5
 """Most connections in a row that may fail. Source: ours."""
 
+LAST_ANSWER_S: Final = 1.0
+"""Longest time that a response waits for the fate of an answer which is on its way. Source: ours.
+
+Both come on connections of their own, and a server says yes to an answer before it goes on.
+"""
+
 _FIELD_VALUE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
 """An event id that a header field can carry. Source: RFC 9110 section 5.5; length ours."""
 
@@ -72,8 +79,10 @@ class Conversation:
         "_clock",
         "_group",
         "_id",
+        "_is_answered",
         "_on_ask",
         "_on_note",
+        "_on_the_way",
         "_open",
         "_session",
         "_trail",
@@ -96,6 +105,10 @@ class Conversation:
         """What answers the server's requests, by their ids."""
         self._answered: dict[str, None] = {}
         """Ids of the server's requests that are over, the oldest first."""
+        self._on_the_way: set[str] = set()
+        """Ids of the server's questions whose answers are being sent."""
+        self._is_answered = False
+        """Our own request has its response."""
 
     @property
     def farewell(self) -> bytes:
@@ -108,15 +121,26 @@ class Conversation:
         Raises:
             BridgeFault: no response came, or none that can be read.
         """
+        last: Alarm | None = None
         try:
             async with self._group:
                 heard = await self._until_answered()
-                for task in tuple(self._open.values()):
-                    task.cancel()
+                self._is_answered = True
+                self._end_all(but=self._on_the_way)
+                if self._on_the_way:
+                    last = self._clock.alarm(self._clock.now() + LAST_ANSWER_S, self._end_all)
         except ExceptionGroup as group:
             # A TaskGroup wraps even its own body's error; of several the first one ended the others.
             raise group.exceptions[0] from None
+        finally:
+            if last is not None:
+                last.cancel()
         return heard
+
+    def _end_all(self, but: AbstractSet[str] = frozenset()) -> None:
+        for key, task in tuple(self._open.items()):
+            if key not in but:
+                task.cancel()
 
     async def _until_answered(self) -> Heard | None:
         headers = self._session.headers_for(self._call.headers)
@@ -197,20 +221,31 @@ class Conversation:
     async def _answer(self, request: Request, key: str) -> None:
         match request.method:
             case ask.METHOD:
-                await self._tell(await self._answer_to(request, key))
+                await self._answer_question(request, key)
             case "ping":
                 await self._tell(result_message(request.id, {}))
             case _:
                 text = "the client has declared no such capability"
                 await self._tell(error_message(request.id, METHOD_NOT_FOUND, text))
 
-    async def _answer_to(self, request: Request, key: str) -> bytes:
+    async def _answer_question(self, request: Request, key: str) -> None:
         try:
             question = read_question(request.params or b"{}", salt=f"{self._session.id} {self._id} {key}")
         except InvalidInput as flaw:
-            return error_message(request.id, INVALID_PARAMS, flaw.detail)
-        reply = await put_question(ServerAsk(key=key, question=question), self._call, self._on_ask)
-        return write_reply(request.id, reply)
+            await self._tell(error_message(request.id, INVALID_PARAMS, flaw.detail))
+            return
+        ask = ServerAsk(key=key, question=question)
+        try:
+            with arriving((ask,)):
+                reply = await put_question(ask, self._call, self._on_ask)
+                self._on_the_way.add(key)
+                await self._tell(write_reply(request.id, reply))
+                tell((ask,))
+        except BridgeFault:
+            if not self._is_answered:
+                raise  # otherwise only whoever has answered needs to know
+        finally:
+            self._on_the_way.discard(key)
 
     async def _tell(self, body: bytes) -> None:
         await self._wire.tell(self._session.headers_for(self._call.headers), body)

@@ -112,6 +112,7 @@ class House:
         self._replies = SendReplies(self.feeds, outside.sends)
         self._answers = Answers(self.feeds, self._replies.tell)
         self._waits = self._wait_door()
+        self.board.watch(self._waits.reconsider)
         self._mcp = McpRooms(config, outside.mcp, self._mcp_inside())
         self._bind_gauges()
 

@@ -124,6 +124,12 @@ def test_a_note_that_is_answered_with_a_message_is_clean() -> None:
     assert _judge(log, *records).is_clean
 
 
+def test_a_message_that_answers_a_note_may_be_taken_as_the_answer_to_the_elicitation() -> None:
+    sent = (Sending("b", "b.re1.1"), Stored("b", "b.re1.1", 0))
+    assert _judge(EXCHANGE, EXCHANGED[0], Told("b", QUESTION, "", 1, 9.0), *sent, EXCHANGED[3]).is_clean
+    assert _breaches(EXCHANGE[:1], EXCHANGED[0], *sent) == {LOST: 2}
+
+
 def test_a_duplicate_under_the_same_number_is_counted_and_allowed() -> None:
     verdict = _judge(TWO, *SENT, *ALL_READ, _read("b", 2, mine=MINE[1:]))
     assert (verdict.is_clean, verdict.counts["duplicates delivered"]) == (True, 1)
