@@ -7,6 +7,7 @@ from proxy.core.elicitation import question_item
 from proxy.core.errors import SidecarError
 from proxy.core.exchange import (
     BridgeSaid,
+    DeadlinePassed,
     Event,
     Exchange,
     Fail,
@@ -17,16 +18,23 @@ from proxy.core.exchange import (
     PassOn,
     Reply,
     ReplyTimeout,
+    Stirred,
 )
 from proxy.core.legacy import ITEMS_PER_REPLY, WaitAsk, write_reply, write_timeout_reply
 from proxy.core.outcome import Result
+from proxy.core.questions import MAX_PER_AGENT
 from proxy.core.routing import Decision, Route
 from proxy.core.secret import Secret
 from proxy.flows.feed import Feed
 from proxy.flows.feeds import Feeds
 from proxy.flows.waiter import Waiter
+from proxy.ports import Clock
 
 NOTHING: Final = Found()
+
+MESSAGES_FIRST_S: Final = 0.25
+"""How long a wait whose questions are all repeated looks for messages first. Source: ours; a Bridge with messages
+answers in some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +77,8 @@ async def serve_wait(
             if waiter.on_elicitation and exchange.route is not Route.ELICITATION:
                 feed.turn_legacy(waiter)
             match action:
+                case Look() if isinstance(event, Opened) and waiter.on_elicitation and _only_repeats(feeds, feed):
+                    event = await _messages_first(waiter, exchange, clock)
                 case Look():
                     event = _look(feeds, feed, waiter)
                 case Park(until):
@@ -92,6 +102,22 @@ async def serve_peek(feeds: Feeds, ask: WaitAsk, decision: Decision, credential:
         route=decision.route, reason=decision.reason, deadline=feeds.parts.clock.now(), may_fall_back=True
     )
     return _served(exchange, Reply(found), waiter, waited_s=0.0)
+
+
+def _only_repeats(feeds: Feeds, feed: Feed) -> bool:
+    """Whether all that the agent could be asked now it was asked before."""
+    clock, book = feeds.parts.clock, feeds.parts.book
+    asked = book.listing(feed.agent_id, wall=clock.wall(), limit=MAX_PER_AGENT)
+    return bool(asked) and all(each.is_offered for each in asked)
+
+
+async def _messages_first(waiter: Waiter, exchange: Exchange, clock: Clock) -> Event:
+    """Give messages the time of one look before questions that were ignored are asked again.
+
+    A wait that ended at once with them, each time, would never bring a message.
+    """
+    event = await waiter.next_event(min(exchange.deadline, clock.now() + MESSAGES_FIRST_S), clock)
+    return Stirred() if isinstance(event, DeadlinePassed) and clock.now() < exchange.deadline else event
 
 
 def _look(feeds: Feeds, feed: Feed, waiter: Waiter) -> Found:

@@ -64,6 +64,27 @@ class TestMessages:
                 got += sequences(items(task))
             assert got == list(range(1, 26))
 
+    async def test_a_question_that_was_ignored_does_not_come_before_the_messages_that_lie_there(self) -> None:
+        async with flow_stand() as made:
+            token = made.bridge.token("bob")
+            made.feeds.question_created(made.bridge.ask("bob", timeout_s=3600))
+            assert len(ids(items(await made.wait("bob", token)))) == 1
+            # Long enough that nothing is known of the log any more, and the question is due again.
+            await made.clock.advance(100)
+            made.bridge.store({"n": 1})
+            again = await made.wait("bob", token)
+            assert [item["event_type"] for item in items(again)] == ["elicitation_request", "custom"]
+
+    async def test_an_ignored_question_alone_comes_again_when_no_message_does(self) -> None:
+        async with flow_stand() as made:
+            token = made.bridge.token("bob")
+            made.feeds.question_created(made.bridge.ask("bob", timeout_s=3600))
+            _ = await made.wait("bob", token)
+            await made.clock.advance(100)
+            again = await made.wait("bob", token)
+            await made.clock.advance(1)
+            assert [item["event_type"] for item in items(again)] == ["elicitation_request"]
+
     async def test_questions_that_nobody_answers_leave_half_of_each_reply_to_messages(self) -> None:
         async with flow_stand() as made:
             token = made.bridge.token("bob")
