@@ -116,8 +116,12 @@ async def _messages_first(waiter: Waiter, exchange: Exchange, clock: Clock) -> E
 
     A wait that ended at once with them, each time, would never bring a message.
     """
-    event = await waiter.next_event(min(exchange.deadline, clock.now() + MESSAGES_FIRST_S), clock)
-    return Stirred() if isinstance(event, DeadlinePassed) and clock.now() < exchange.deadline else event
+    until = clock.now() + MESSAGES_FIRST_S
+    while not waiter.parcels and clock.now() < until < exchange.deadline:
+        event = await waiter.next_event(until, clock)
+        if not isinstance(event, Stirred | DeadlinePassed):  # the questions are stirred up, too
+            return event
+    return Stirred()
 
 
 def _look(feeds: Feeds, feed: Feed, waiter: Waiter) -> Found:
