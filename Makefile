@@ -62,9 +62,13 @@ bench: $(VENV)/.ready ## Measure delivery latency in both cohorts
 	$(BIN)/python bench/relay_overhead.py
 
 .PHONY: soak
-soak: $(VENV)/.ready ## Run under load for an hour, legacy and MCP, and watch memory and losses
+soak: $(VENV)/.ready ## Run under load for an hour, legacy and MCP; with MESSAGES=1000000 everything is killed meanwhile
+ifdef MESSAGES
+	$(BIN)/python bench/chaos.py --messages $(MESSAGES) --agents 100 $(CHAOS_ARGS)
+else
 	$(BIN)/python bench/soak.py $(SOAK_ARGS)
 	$(BIN)/python bench/mcp_soak.py $(MCP_SOAK_ARGS)
+endif
 
 ##@ Make
 .PHONY: build

@@ -24,6 +24,7 @@ import uvloop
 from bench.chaos_house import ChaosPlan
 from bench.chaos_run import Run, play
 from bench.facts import describe, facts, write_result
+from tests.support.killer import StartFailedError
 
 NAME: Final = "chaos"
 
@@ -115,12 +116,20 @@ def _wave(plan: ChaosPlan, *, keep: bool) -> Run:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             run = runner.run(play(plan, folder, say))
         is_kept = keep and not run.verdict.is_clean
+    except* StartFailedError as found:
+        raise SystemExit(f"FAILED: {_innermost(found)}") from None
     finally:
         if is_kept:
             say(f"the files are in {folder}")
         else:
             shutil.rmtree(folder)
     return run
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def summed(runs: Sequence[Run]) -> Run:

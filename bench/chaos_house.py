@@ -66,7 +66,8 @@ class ChaosPlan:
     kill_every_s: float = 1.0
     """Mean time between two kills; 0 for none."""
     kill_work: int = 100
-    """Messages that are stored between two kills at least: a slow machine is hit less often, and the load goes on."""
+    """Messages that are stored between two kills at least, and between two faults: a slow machine is hit less often,
+    and the load goes on."""
     fault_every_s: float = 1.0
     """The same for faults of the network."""
     flips: int = 0
@@ -181,11 +182,15 @@ class House:
 
     # Faults of the network
 
-    async def disturb(self, is_over: Callable[[], bool]) -> None:
+    async def disturb(self, is_over: Callable[[], bool], stored: Callable[[], int]) -> None:
         """Let one thing after another happen to the network, until it is over; then nothing does."""
+        due_at = 0
         chance = random.Random(f"faults {self.plan.seed}")  # noqa: S311  # a load, nothing secret
         while not is_over():
             await asyncio.sleep(chance.expovariate(1 / self.plan.fault_every_s))
+            if stored() < due_at:
+                continue
+            due_at = stored() + self.plan.kill_work
             name = chance.choice(list(self.proxies))
             kind, fault = a_fault(chance)
             proxy = self.proxies[name]

@@ -76,7 +76,7 @@ class Director:
                 blows = Plan(weights=house.weights(), every_s=plan.kill_every_s, stop_share=STOP_SHARE, seed=plan.seed)
                 group.create_task(killer.run(takewhile(lambda _: not self._is_over, strikes(blows))))
             if plan.fault_every_s:
-                group.create_task(house.disturb(self._over))
+                group.create_task(house.disturb(self._over, lambda: self._stored))
             flipping = group.create_task(house.flip(self._over, lambda: self._stored))
             await self._watch()
         self.run.flips, self.run.faults = flipping.result(), house.faults

@@ -162,7 +162,8 @@ class McpUpstream(Protocol):
     async def request(self, era: Era, call: Outgoing, *, on_ask: OnAsk, on_note: OnNote) -> Response:
         """Send one request and wait for its response, however many questions come before it.
 
-        Cancelled, it cancels the request at the server as the era has it. The response's id means nothing.
+        Cancelled, it cancels the request at the server as the era has it. What became of each reply to a question is
+        told to its `arrival` before this returns. The response's id means nothing.
 
         Raises:
             BridgeFault: no response came, or none that can be read.
@@ -181,11 +182,11 @@ class ExchangeStore(Protocol):
         """The key ring of the seals, made on first use; the first key seals, all open."""
         ...
 
-    async def suspend(self, handle: bytes, record: bytes, *, expires_at: float) -> None:
-        """Keep what a call needs to go on; `expires_at` in seconds since the epoch.
+    async def suspend(self, handle: bytes, record: bytes, *, owner: bytes, expires_at: float) -> None:
+        """Keep what a call needs to go on; `expires_at` in seconds since the epoch, `owner` whose call it is.
 
         Raises:
-            StateUnavailable: as many calls are kept as may be, or the store fails.
+            StateUnavailable: as many calls are kept as may be, in all or of this owner, or the store fails.
         """
         ...
 
@@ -266,6 +267,22 @@ class FlagStore(Protocol):
 
     async def forced(self) -> dict[AgentId, tuple[Cohort, float | None]]:
         """All overrides that were stored, with their ends."""
+        ...
+
+
+class DescriptorWatch(Protocol):
+    """Hears of connections that are turned away because the process is short of file descriptors."""
+
+    def short_of_descriptors(self, limit: int) -> None:
+        """Connections are turned away from now on; the process may have `limit` descriptors."""
+        ...
+
+    def turned_away(self) -> None:
+        """One connection was turned away."""
+        ...
+
+    def descriptors_back(self, refused: int) -> None:
+        """Connections are taken again, after so many were turned away."""
         ...
 
 

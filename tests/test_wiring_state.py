@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.stores import database as database_module
 from proxy.stores import writer as writer_module
 from tests.support.house import ON, House, house, until_told, write_tokens
 
@@ -55,7 +56,7 @@ async def test_a_state_that_another_process_holds_is_read_and_shown_until_it_is_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_module, "BUSY_S", 0.05)
-    monkeypatch.setattr(writer_module.open_database, "__kwdefaults__", {"wait_s": 0.05})
+    monkeypatch.setattr(database_module.open_database, "__kwdefaults__", {"wait_s": 0.05})
     given = await _given(tmp_path)
     async with house(NOBODY, given) as made:
         await made.flags(elicitation_percentage=25, reason="week 5")

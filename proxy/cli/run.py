@@ -118,10 +118,12 @@ def _serve(loaded: Loaded, path: Path | None, load: Callable[[], Loaded]) -> int
     import uvloop  # noqa: PLC0415
 
     from proxy.observe.logs import configure  # noqa: PLC0415
+    from proxy.wiring.descriptors import raise_descriptor_limit  # noqa: PLC0415
     from proxy.wiring.keep import keep_house  # noqa: PLC0415
     from proxy.wiring.reload import ConfigSource, mark_of  # noqa: PLC0415
 
     mark = mark_of(path)
+    raise_descriptor_limit()
     configure(loaded.config.log.level, loaded.config.log.format, sys.stderr)
 
     async def house() -> None:

@@ -13,6 +13,7 @@ LIVE_KEYS: Final = frozenset(
     {
         "wait.redeliver_s",
         "wait.max_parked",
+        "wait.max_parked_per_agent",
         "bridge.poll_fast_ms",
         "bridge.poll_idle_ms",
         "bridge.poll_budget_per_min",

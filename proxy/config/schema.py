@@ -116,6 +116,8 @@ class WaitConfig(Section, frozen=True, kw_only=True):
     redeliver_s: Annotated[float, Number(0.1, 3600)] = 30.0
     """An unanswered question is offered again after this."""
     max_parked: Annotated[int, Whole(1, 1_000_000)] = 10_000
+    max_parked_per_agent: Annotated[int, Whole(1, 1_000_000)] = 100
+    """Of these, those of one agent."""
     default_timeout_s: Annotated[float, Number(1, 300)] = 60.0
 
 

@@ -9,10 +9,10 @@ Bounds: a full book refuses new questions (the Bridge still holds them) and neve
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import islice
 from typing import Final
 
+from proxy.core.claim import Claim
 from proxy.core.elicitation import Answer, Elicitation
 from proxy.core.errors import AnswerConflict, AnswerForbidden, ElicitationExpired, ElicitationUnknown
 from proxy.core.ids import AgentId, ElicitationId
@@ -56,17 +56,6 @@ reply sees it while it can be answered. Source: ours."""
 
 def _never(_question: Elicitation) -> bool:
     return False
-
-
-class Claim(StrEnum):
-    """What to do with an answer that may stand."""
-
-    SEND = "send"
-    """Ours to send up: the question is claimed for this answer."""
-    WAIT = "wait"
-    """The same answer is on its way already: wait for its outcome."""
-    REPEAT = "repeat"
-    """The same answer was taken before: the same success, no second effect."""
 
 
 @dataclass(slots=True)
@@ -343,13 +332,31 @@ class QuestionBook:
             if entry.elicitation.from_agent == asker and not entry.passed_on
         ]
 
-    def answered_with(self, asker: str, addressee: str, answer: Answer) -> ElicitationId | None:
-        """The question of `asker` to `addressee` that this very answer (id aside) settled here, oldest first."""
+    def answered_with(
+        self, asker: str, addressee: str, answer: Answer, *, noted_at: float | None = None
+    ) -> ElicitationId | None:
+        """The question of `asker` to `addressee` that this answer (id aside), noted then, settled here, oldest first.
+
+        None while it may as well be one in doubt. Those made from sends are not among them, see `answers_send`.
+        """
         for elicitation in self.asked_of(asker, addressee):
             entry = self._entries[elicitation.elicitation_id]
-            if entry.state is State.ANSWERED and entry.digest == answer.digest():
+            if noted_at is not None and noted_at < elicitation.created_at:
+                continue
+            if entry.doubted in {answer.digest(), SEVERAL}:
+                return None
+            is_its = entry.state is State.ANSWERED and entry.digest == answer.digest()
+            if is_its and elicitation.made_from is None:
                 return elicitation.elicitation_id
         return None
+
+    def answers_send(self, asker: str, addressee: str, answer: Answer) -> bool:
+        """Whether this very answer (id aside) was given here to a question made from a send of `asker`."""
+        return any(
+            entry.state in {State.CLAIMED, State.ANSWERED} and entry.digest == answer.digest()
+            for entry in self._of(AgentId(addressee))
+            if entry.elicitation.from_agent == asker and entry.elicitation.made_from is not None
+        )
 
     def passed_on(self, elicitation_id: ElicitationId, *, now: float) -> None:
         """The asker has been shown the answer to this question; it is over, wherever it was answered."""

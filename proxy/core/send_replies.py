@@ -16,7 +16,7 @@ import orjson
 from proxy.core.bus import is_bus_id
 from proxy.core.elicitation import Answer, AnswerKind, Elicitation, is_writable
 from proxy.core.errors import AgentFault, InvalidInput
-from proxy.core.ids import AgentId, ElicitationId, parse_elicitation_id
+from proxy.core.ids import ElicitationId, parse_elicitation_id
 from proxy.core.legacy import Message
 from proxy.core.schemas import compile_schema
 from proxy.core.send_marks import MARK, marked_sequence
@@ -120,8 +120,3 @@ def read_reply(message: Message) -> SentReply | None:
         elicitation_id=origin.elicitation_id, kind=kind, content=content if kind is AnswerKind.ACCEPT else None
     )
     return SentReply(origin=origin, responder=message.source_agent, answer=answer)
-
-
-def answers_send(question: Elicitation, asker: AgentId, responder: str, sequence: int) -> bool:
-    """Whether an answer in the log that names this question can be one to it."""
-    return (question.from_agent, question.to_agent, question.made_from) == (asker, responder, sequence)

@@ -4,8 +4,8 @@ A receiver gets the question at the place of the event it was made from, in the 
 never offered by itself: whoever has passed its place has had the one or the other. It is withheld as well until it is
 known whether its mark is true; one whose mark is not is a question like any other.
 
-Bounds: one entry for each question of the book, which is bounded; 100 notes for each of 10,000 agents, of which the
-oldest go.
+Bounds: one entry for each question of the book, which is bounded; 1,000 that ended without an answer, and 100 notes
+for each of 10,000 agents, of which the oldest go.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,15 @@ from typing import Final
 
 from proxy.core.elicitation import Elicitation
 from proxy.core.ids import AgentId, ElicitationId
-from proxy.core.journal import Change, KeptQuestion, QuestionEnded, QuestionNoted
+from proxy.core.journal import Change, End, KeptQuestion, QuestionEnded, QuestionNoted
 from proxy.core.legacy import Message
 from proxy.core.sends import is_made_from
 
 MAX_COPIES: Final = 100
 """Most notes of one agent that are remembered as second copies. Source: ours; they come as flags change."""
+
+MAX_ENDED: Final = 1_000
+"""Most questions that are remembered after they ended without an answer. Source: ours; for answers that come late."""
 
 MAX_AGENTS: Final = 10_000
 """Most agents with such notes. Source: ours."""
@@ -42,13 +45,16 @@ class SentQuestions:
     """How many questions somebody has asked or is asked."""
     _copies: dict[AgentId, dict[int, None]] = field(default_factory=dict)
     """Numbers of notes that were recognised as second copies when their events were read."""
+    _ended: dict[ElicitationId, Elicitation] = field(default_factory=dict)
 
     def hear(self, change: Change) -> None:
         """Follow the book of questions."""
         match change:
             case QuestionNoted(question):
                 self._add(question)
-            case QuestionEnded(elicitation_id):
+            case QuestionEnded(elicitation_id, how):
+                if how is not End.FORGOTTEN and self.is_true(elicitation_id):
+                    self._remember(self._entries[elicitation_id].question)
                 self._drop(elicitation_id)
             case _:
                 pass
@@ -80,6 +86,15 @@ class SentQuestions:
             self._parties[party] -= 1
             if not self._parties[party]:
                 del self._parties[party]
+
+    def _remember(self, question: Elicitation) -> None:
+        self._ended[question.elicitation_id] = question
+        if len(self._ended) > MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
+
+    def ended(self, elicitation_id: ElicitationId) -> Elicitation | None:
+        """A true question that the book has given up without an answer."""
+        return self._ended.get(elicitation_id)
 
     def is_party(self, agent_id: AgentId) -> bool:
         """Whether the agent has sent, or was sent, anything that became a question and is still remembered."""

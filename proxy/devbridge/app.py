@@ -4,6 +4,8 @@ Run it only for demos, tests and benchmarks: it keeps no secret, and its switche
 """
 
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -74,6 +76,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPNotFound as refusal:
         response = reply({"detail": "Not Found"}, refusal.status)
     await bridge.save()
+    response.headers[hdrs.DATE] = format_datetime(datetime.fromtimestamp(bridge.pace.wall_s(), UTC), usegmt=True)
     if bridge.switches.lose_respond_reply and request.path == RESPOND_PATH and request.transport is not None:
         # What was done is done and saved; the caller sees a broken connection and cannot know.
         request.transport.abort()

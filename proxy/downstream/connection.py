@@ -16,6 +16,8 @@ from typing import Final
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 
+from proxy.downstream.doorman import REFUSAL
+
 MAX_HEAD_LINE_BYTES: Final = 65536
 """Longest start line and longest header field that is read.
 
@@ -52,20 +54,34 @@ _HEAD_TOO_LARGE: Final = (
 class Connection(web.RequestHandler):
     """aiohttp's connection with our rules for leaving peers and for heads."""
 
-    __slots__ = ("_call", "_head_bytes", "_head_timer", "_last_body")
+    __slots__ = ("_call", "_head_bytes", "_head_timer", "_is_turned_away", "_last_body", "admits")
 
     _head_timer: asyncio.TimerHandle
+    admits: Callable[[int], bool]
+    """Whether a connection with this descriptor may stay."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; the first head is awaited."""
+        """Begin, unless it is turned away; the first head is awaited."""
+        self._is_turned_away = not self.admits(_descriptor_of(transport))
+        if self._is_turned_away:
+            self._turn_away(transport)
+            return
         self._call: web.BaseRequest | None = None
         self._last_body: StreamReader | None = None
         self._head_bytes = 0
         self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self.force_close)
         super().connection_made(transport)
 
+    def _turn_away(self, transport: asyncio.BaseTransport) -> None:
+        BaseProtocol.connection_made(self, transport)
+        if self.transport is not None:
+            self.transport.write(REFUSAL)
+        transport.close()
+
     def data_received(self, data: bytes) -> None:
         """Take bytes; those of a head, or of trailers, that do not end are counted."""
+        if self._is_turned_away:
+            return
         is_http = not self._upgraded and self._payload_parser is None
         body, queued = self._last_body, len(self._messages)
         fed_bytes = 0 if body is None else body.total_bytes
@@ -100,6 +116,9 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the running call at once, or let it finish for a bounded time when it was handed over completely."""
+        if self._is_turned_away:
+            BaseProtocol.connection_lost(self, exc)
+            return
         self._head_timer.cancel()
         task = self._task_handler
         if task is None or not self._is_owed():
@@ -128,20 +147,39 @@ class Connection(web.RequestHandler):
         )
 
 
+def _descriptor_of(transport: asyncio.BaseTransport) -> int:
+    socket = transport.get_extra_info("socket")
+    return -1 if socket is None else int(socket.fileno())
+
+
+def _anybody(_: int) -> bool:
+    return True
+
+
 class _Server(web.Server):
+    admits: Callable[[int], bool] = staticmethod(_anybody)
+
     def __call__(self) -> Connection:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        made = Connection(self, loop=self._loop, **self._kwargs)
+        made.admits = self.admits
+        return made
 
 
 class PortRunner(web.AppRunner):
-    """Runs an application on connections of ours; calls in flight have `shutdown_timeout_s` seconds at its end."""
+    """Runs an application on connections of ours; calls in flight have `shutdown_timeout_s` seconds at its end.
 
-    def __init__(self, app: web.Application, *, shutdown_timeout_s: float) -> None:
+    `admits` is asked with the descriptor of each new connection whether it may stay.
+    """
+
+    def __init__(
+        self, app: web.Application, *, shutdown_timeout_s: float, admits: Callable[[int], bool] = _anybody
+    ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout_s)
+        self._admits = admits
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(
+        server = _Server(
             made.request_handler,
             request_factory=made.request_factory,
             handler_cancellation=True,
@@ -151,3 +189,5 @@ class PortRunner(web.AppRunner):
             max_field_size=MAX_HEAD_LINE_BYTES,
             max_headers=MAX_HEAD_FIELDS,
         )
+        server.admits = self._admits
+        return server

@@ -3,7 +3,7 @@
 A call is looked into only as far as it may concern a question; everything else is relayed as it came.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -18,7 +18,15 @@ from proxy.core.answers import (
     stored_reply,
 )
 from proxy.core.elicitation import AnswerKind, parse_created
-from proxy.core.errors import AgentFault, BridgeFault, ElicitationExpired, InvalidInput, SidecarError
+from proxy.core.errors import (
+    AgentFault,
+    AnswerUndelivered,
+    BridgeFault,
+    BridgeRefused,
+    ElicitationExpired,
+    InvalidInput,
+    SidecarError,
+)
 from proxy.core.ids import ElicitationId
 from proxy.core.outcome import Door, Result, counted_as
 from proxy.core.routing import Route, Way
@@ -73,7 +81,7 @@ class ElicitationDoors:
     async def _answered(self, request: web.Request, draft: Draft, body: bytes) -> GivenAnswer | None:
         """Take the answer in an event; None where it is a message."""
         given = self._read(body, parse_stored_answer)
-        if given is not None and await self._is_ours(request, given):
+        if given is not None and await self._is_ours(request, given, named=_named_in(body)):
             try:
                 await self._give(request, draft, given)
             except ElicitationExpired:
@@ -82,12 +90,19 @@ class ElicitationDoors:
                     raise
                 draft.result = Result.ANSWERED
             return given
+        if given is not None and await self.replies.hand_over(given, _credential(request)):
+            draft.agent_id, draft.result = given.agent_id, Result.ANSWERED
+            return given
         meant = await self.replies.meant(body, _credential(request))
         if meant is None:
             return None
         try:
             taken = await self.answers.give(meant, _credential(request))
         except AgentFault:  # no answer that the question takes: what its sender wrote is a message
+            return None
+        except AnswerUndelivered:
+            if self.feeds.parts.book.doubted(meant.answer.elicitation_id) is not None:
+                raise  # it may have arrived
             return None
         draft.agent_id, draft.result = meant.agent_id, Result.ANSWERED
         draft.elicitations.append(taken.outcome)
@@ -120,7 +135,7 @@ class ElicitationDoors:
     async def respond_with(self, request: web.Request, draft: Draft, body: bytes) -> web.StreamResponse:
         """The same with a body that was read already."""
         given = self._read(body, parse_respond)
-        if given is None or self._is_askers_cancel(given) or not await self._is_ours(request, given):
+        if given is None or self._is_askers_cancel(given) or not await self._is_ours(request, given, named=()):
             return await self._relay(request, draft, body=body)
         await self._give(request, draft, given)
         return _json(draft, responded_reply(given.answer))
@@ -135,7 +150,7 @@ class ElicitationDoors:
             def note(reply: bytes) -> None:
                 created = parse_created(body, reply, now=self.clock.wall())
                 if created is not None:
-                    self.feeds.question_created(created)
+                    self.feeds.question_seen(created)
 
             return await self._relay(request, draft, body=body, on_taken=note)
 
@@ -161,16 +176,28 @@ class ElicitationDoors:
             and question.from_agent == given.agent_id != question.to_agent
         )
 
-    async def _is_ours(self, request: web.Request, given: GivenAnswer) -> bool:
-        """Whether the answer belongs to a question of the elicitation way; asks the Bridge if it must."""
+    async def _is_ours(self, request: web.Request, given: GivenAnswer, *, named: Sequence[str]) -> bool:
+        """Whether the answer belongs to a question of the elicitation way; asks the Bridge if it must.
+
+        `named` are the elicitations that a message names, which as a message would answer none of them.
+
+        Raises:
+            AnswerUndelivered: it names one, and the Bridge cannot tell now whether that is a question.
+        """
         if self.answers.knows(given.answer.elicitation_id):
             return True
         if self.board.decide(given.agent_id, Way.OPEN).route is not Route.ELICITATION:
             return False  # its question is named by a number where it is on the legacy way; see `SendReplies`
         try:
             return await self.answers.look_up(given, _credential(request))
-        except BridgeFault:  # it cannot be told now: the legacy way is always right
-            return False
+        except BridgeRefused as refusal:
+            if given.answer.elicitation_id not in named or refusal.bridge_status < 500:
+                return False  # the Bridge has its own words for it
+            raise _cannot_tell(given) from refusal
+        except BridgeFault as fault:
+            if given.answer.elicitation_id not in named:
+                return False  # it cannot be told now: the legacy way is always right
+            raise _cannot_tell(given) from fault
 
     async def _give(self, request: web.Request, draft: Draft, given: GivenAnswer) -> None:
         draft.agent_id = given.agent_id
@@ -201,6 +228,13 @@ class ElicitationDoors:
 
 def _credential(request: web.Request) -> Secret:
     return Secret(request.headers["Authorization"])
+
+
+def _cannot_tell(given: GivenAnswer) -> AnswerUndelivered:
+    return AnswerUndelivered(
+        f"the Bridge cannot tell now whether {given.answer.elicitation_id} is a question; send the answer again",
+        retry_after_s=1,
+    )
 
 
 def _named_in(body: bytes) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from aiohttp import web
 
@@ -20,6 +21,12 @@ from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.wait import WaitServed, serve_peek, serve_wait
 from proxy.ports import Clock, Recorder
+
+TAKE_S: Final = 60.0
+"""How long an agent may take to read a reply, seconds; one that hangs must not keep megabytes here for good.
+
+Source: ours, the usual time-out of a read; a reply that is cut is delivered again, as its cursor was never shown.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +162,14 @@ class WaitDoor:
         response = web.Response(status=result.status, body=result.body, headers=content_type)
         arrived = False
         try:
-            await response.prepare(request)
-            await response.write_eof()
+            async with asyncio.timeout(TAKE_S):
+                await response.prepare(request)
+                await response.write_eof()
             arrived = True
+        except TimeoutError as error:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError(f"a reply that nobody reads for {TAKE_S:g} s is cut") from error
         finally:
             if not arrived:
                 self.feeds.take_back(result.found.elicitation_ids)

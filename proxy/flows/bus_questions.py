@@ -41,7 +41,7 @@ class BusQuestions:
             BridgeFault: it could not be stored, or may not have been.
         """
         question = await self._bus.ask(ask, credential)
-        self._feeds.question_created(question)
+        self._feeds.question_seen(question)
         return question
 
     async def listed(self, agent_id: AgentId, credential: Secret) -> tuple[Elicitation, ...]:

@@ -334,9 +334,10 @@ class Feed:
             return True
         messages = [read.message for read in batch.messages]
         await sends_settled(self._parts, self.agent_id, messages)
-        # A send is delivered as it is where there is no allowance left to look for its question.
-        may_look = not self._budget.until_message() and may_have_been_asked(self._parts, self.agent_id, messages)
-        if not may_look and not self._asks(batch):
+        if not self._asks(batch):
+            # A send is delivered as it is where its question cannot be looked for.
+            if not self._budget.until_message() and may_have_been_asked(self._parts, self.agent_id, messages):
+                await self._questions.look_up()
             return True
         failed = await self._questions.catch_up()
         if failed is not None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from proxy.core.asker_share import has_share
 from proxy.core.elicitation import Elicitation
 from proxy.core.errors import TooManyWaits
 from proxy.core.exchange import Draining, Rerouted
@@ -16,6 +17,9 @@ from proxy.flows.feed_parts import FeedParts
 from proxy.flows.flags import FlagBoard
 from proxy.flows.waiter import Waiter
 
+PER_AGENT: Final = 100
+"""Default of `wait.max_parked_per_agent`. Source: ours; an agent has one loop that waits, rarely some."""
+
 IDLE_S: Final = 300.0
 """A feed nobody has used for so long is forgotten. Source: ours."""
 
@@ -23,15 +27,18 @@ IDLE_S: Final = 300.0
 class Feeds:
     """The feeds by agent and token."""
 
-    __slots__ = ("_board", "_feeds", "draining", "max_parked", "parked", "parts")
+    __slots__ = ("_board", "_feeds", "draining", "max_parked", "max_parked_per_agent", "parked", "parts")
 
-    def __init__(self, parts: FeedParts, board: FlagBoard, *, max_parked: int) -> None:
+    def __init__(
+        self, parts: FeedParts, board: FlagBoard, *, max_parked: int, max_parked_per_agent: int = PER_AGENT
+    ) -> None:
         self.parts = parts
         self.parked = 0
         """Waits that are parked now."""
         self.draining = False
         self._board = board
         self.max_parked = max_parked
+        self.max_parked_per_agent = max_parked_per_agent
         self._feeds: dict[AgentId, dict[bytes, Feed]] = {}
         board.watch(self.reconsider)
 
@@ -45,6 +52,13 @@ class Feeds:
         if self.parked >= self.max_parked:
             raise TooManyWaits(f"{self.parked} waits are parked, as many as wait.max_parked allows", retry_after_s=1)
         feed = self.feed(waiter.ask.agent_id, credential)
+        if self._parked_like(feed) >= self.max_parked_per_agent:
+            self._forget_stranger(feed)
+            raise TooManyWaits(
+                f"{self.max_parked_per_agent} waits of this agent are parked, as many as wait.max_parked_per_agent "
+                "allows; end some first",
+                retry_after_s=1,
+            )
         self.parked += 1
         gone = True
         try:
@@ -55,6 +69,14 @@ class Feeds:
             self.parked -= 1
             feed.leave(waiter, gone=gone)
             self._forget_stranger(feed)
+
+    def _parked_like(self, feed: Feed) -> int:
+        """Waits of this agent that are parked, with tokens that the Bridge has accepted, or with such as it has not.
+
+        Apart, so that nobody who only knows an agent's name can keep it from waiting.
+        """
+        is_known = feed.access.is_known()
+        return sum(len(each.waiters) for each in self.of(feed.agent_id) if each.access.is_known() is is_known)
 
     @contextmanager
     def visited(self, agent_id: AgentId, credential: Secret) -> Iterator[Feed]:
@@ -115,6 +137,11 @@ class Feeds:
             self.parts.recorder.elicitation(ElicitationOutcome.SEEN, elicitation.to_agent)
             for feed in self.of(elicitation.to_agent):
                 feed.stir()
+
+    def question_seen(self, elicitation: Elicitation) -> None:
+        """The same, unless its asker has as many open questions to this agent as may be: then the Bridge keeps it."""
+        if has_share(self.parts.book, elicitation, wall=self.parts.clock.wall()):
+            self.question_created(elicitation)
 
     def message_stored(self, agent_id: str) -> None:
         """Something for this agent reached the Bridge's log: its long poll begins anew and finds it at once."""

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from proxy.core.cohort import Cohort
-from proxy.core.errors import FlagConflict, InvalidFlags
+from proxy.core.errors import FlagConflict, InvalidFlags, StateUnavailable
 from proxy.core.flags import FlagChange, FlagSet, Patch, describe_change
 from proxy.core.ids import AgentId
 from proxy.core.routing import Decision, Membership, Way, decide, membership
@@ -18,6 +18,31 @@ from proxy.ports import Clock, FlagStore
 
 MAX_FORCED: Final = 10_000
 """Most agents an operator may force at once. Source: ours, as the lists of the flag set."""
+
+HOW_TO_RETREAT: Final = (
+    "if elicitation has to end before that, restart the sidecar with "
+    "--state memory: --set flags.elicitation_enabled=false: the Bridge holds what is open"
+)
+"""What an operator can do who wants less elicitation while nothing can be stored."""
+
+
+@asynccontextmanager
+async def _told(*, is_retreat: bool) -> AsyncIterator[None]:
+    """Tell an operator whose change cannot be stored what that means, and what to do."""
+    try:
+        yield
+    except StateUnavailable as error:
+        otherwise = f"; {HOW_TO_RETREAT}" if is_retreat else ""
+        raise StateUnavailable(
+            f"nothing has changed, as it cannot be stored: {error.detail}; "
+            f"make it again when /readyz has nothing to say of the state{otherwise}",
+            retry_after_s=error.retry_after_s,
+        ) from error
+
+
+def _is_less(after: FlagSet, before: FlagSet) -> bool:
+    """Whether elicitation is taken back."""
+    return not after.elicitation_enabled or after.elicitation_percentage < before.elicitation_percentage
 
 
 class FlagBoard:
@@ -88,7 +113,7 @@ class FlagBoard:
             return await self._change(patch, author=author, expected=expected)
 
     async def _change(self, patch: Patch, *, author: str, expected: int | None) -> FlagSet:
-        async with self._changing():
+        async with _told(is_retreat=_is_less(self.flags.patched(patch), self.flags)), self._changing():
             before = self.flags
             if expected is not None and expected != before.version and not patch.force:
                 raise FlagConflict(
@@ -114,8 +139,9 @@ class FlagBoard:
 
         Raises:
             InvalidFlags: 10,000 agents are forced already.
+            StateUnavailable: it could not be stored; nothing has changed.
         """
-        async with self._changing():
+        async with _told(is_retreat=cohort is Cohort.LEGACY), self._changing():
             await self._drop_ended()
             if cohort is not None and agent_id not in self._forced and len(self._forced) >= MAX_FORCED:
                 raise InvalidFlags(f"expected at most {MAX_FORCED} forced agents; undo some first")

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from proxy.core.bookkeeping import Note, answer_item, is_for_others, read_note
-from proxy.core.elicitation import AnswerKind
+from proxy.core.bookkeeping import Note, NoteKind, answer_item, is_for_others, read_note
+from proxy.core.elicitation import Answer, AnswerKind
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import MAX_NAMED, AnswerNamed, Change, Write, write_nothing
 from proxy.core.legacy import Message
@@ -54,31 +54,29 @@ class AnswerNames:
             key = agent_id, number
             if note is None or is_for_others(note, agent_id) or self.was_given(agent_id, note, number):
                 continue
-            named = self._named.get(key) or self._name_of(agent_id, note)
+            named = self._named.get(key) or self._name_of(agent_id, note, noted_at=message.created_at)
             if named is None:
                 continue
             if key not in self._named:
                 self._remember(key, named)
-            if self._origin_of(note, named) is not None:
+            if note.made_from is not None:
                 self._given.setdefault(agent_id, {})[named] = number
 
-    def _name_of(self, agent_id: AgentId, note: Note) -> ElicitationId | None:
+    def _name_of(self, agent_id: AgentId, note: Note, *, noted_at: float | None) -> ElicitationId | None:
         if note.made_from is not None:
             return note.elicitation_id if self._is_believed(agent_id, note) else None
         if note.elicitation_id is not None:
             return note.elicitation_id
-        answer = note.as_answer(NOBODYS)
-        named = self._book.answered_with(agent_id, note.responding_agent, answer)
-        if named is None and answer.kind is AnswerKind.DECLINE:
-            # The addressee's cancel went up as a decline, see docs/decisions/0005-cancel-by-the-addressee.md.
-            dismissed = replace(answer, kind=AnswerKind.CANCEL)
-            named = self._book.answered_with(agent_id, note.responding_agent, dismissed)
-        return named
+        given = _given_as(note, NOBODYS)
+        found = (
+            self._book.answered_with(agent_id, note.responding_agent, answer, noted_at=noted_at) for answer in given
+        )
+        return next((named for named in found if named is not None), None)
 
-    def _origin_of(self, note: Note, named: ElicitationId) -> int | None:
-        """The send that an answer belongs to; the note itself does not tell it where the schema forbade that."""
-        question = self._book.get(named)
-        return note.made_from if question is None else question.made_from
+    def _is_told_apart(self, agent_id: AgentId, note: Note) -> bool:
+        """Whether it may answer a send whose schema forbade it to say so, and nothing else: a message follows it."""
+        given = _given_as(note, NOBODYS) if note.kind is NoteKind.ANSWER else []
+        return any(self._book.answers_send(agent_id, note.responding_agent, answer) for answer in given)
 
     def _is_believed(self, agent_id: AgentId, note: Note) -> bool:
         """Whether an answer to a send is what it says, as far as can be told here."""
@@ -89,7 +87,7 @@ class AnswerNames:
             return True
         told = (agent_id, note.responding_agent, note.made_from)
         is_its = (question.from_agent, question.to_agent, question.made_from) == told
-        return is_its and not self._book.contradicts(note.as_answer(note.elicitation_id))
+        return is_its and not all(self._book.contradicts(each) for each in _given_as(note, note.elicitation_id))
 
     def was_given(self, agent_id: AgentId, note: Note, number: int) -> bool:
         """Whether the agent was given this answer to a send of its own at another place of the log."""
@@ -131,6 +129,16 @@ class AnswerNames:
         if note.made_from is None or self._is_believed(agent_id, note):
             named = note.elicitation_id or named
         if named is None:
-            return body
-        told = replace(note, made_from=self._origin_of(note, named))
-        return answer_item(told, message, named, sequence=sequence)
+            return None if note.made_from is None and self._is_told_apart(agent_id, note) else body
+        return answer_item(note, message, named, sequence=sequence)
+
+
+def _given_as(note: Note, named: ElicitationId) -> list[Answer]:
+    """The answers that may have left this note: the addressee's cancel goes up as a decline.
+
+    Source: docs/decisions/0005-cancel-by-the-addressee.md.
+    """
+    answer = note.as_answer(named)
+    if answer.kind is not AnswerKind.DECLINE:
+        return [answer]
+    return [answer, replace(answer, kind=AnswerKind.CANCEL)]

@@ -35,7 +35,10 @@ REPLAY_S: Final = 60.0
 """How long the end of a round is kept for the same retry again, seconds. Source: ours; a broken connection."""
 
 MAX_REPLAYS: Final = 100
-"""Most ends of rounds that are kept so; the oldest is forgotten. Source: ours."""
+"""Most ends of rounds that are kept so; of whoever has most of them, the oldest is forgotten. Source: ours."""
+
+RETRY_S: Final = 5.0
+"""When to come again with one call more than may wait. Source: ours; the client's own answers make room sooner."""
 
 MAX_TOOL_PAGES: Final = 20
 """Most pages of `tools/list` that are read for one tool. Source: ours."""
@@ -108,7 +111,8 @@ class ParkedCalls:
     """Most calls of one principal that wait for an answer."""
     _rounds: dict[bytes, _Round] = field(default_factory=dict)
     _parked: Counter[str] = field(default_factory=Counter)
-    _replays: dict[bytes, None] = field(default_factory=dict)
+    _replays: dict[str, dict[bytes, None]] = field(default_factory=dict)
+    """Rounds that are kept for the same retry again, of each principal, the oldest first."""
     _live: set[ParkedCall] = field(default_factory=set)
 
     def __len__(self) -> int:
@@ -205,7 +209,8 @@ class ParkedCalls:
         """Let a round wait for its client until monotonic time `until`; gives its sealed state."""
         if self._parked[round_.principal] >= self.max_parked:
             raise TooManyWaits(
-                f"expected at most {self.max_parked} calls of one client that wait for its answer; answer those first"
+                f"expected at most {self.max_parked} calls of one client that wait for its answer; answer those first",
+                retry_after_s=RETRY_S,
             )
         handle = self.chance(HANDLE_BYTES)
         round_.handle = handle
@@ -214,7 +219,8 @@ class ParkedCalls:
         self._parked[round_.principal] += 1
         is_out = False
         try:
-            await self.store.suspend(handle, round_.record, expires_at=expires_at)
+            owner = round_.principal.encode()
+            await self.store.suspend(handle, round_.record, owner=owner, expires_at=expires_at)
             ring = await self.store.keys()
             state = seal(handle, expires_at=expires_at, ring=ring, binding=round_.record)
             is_out = True
@@ -311,10 +317,11 @@ class ParkedCalls:
     # Replays
 
     def _remember(self, round_: _Round) -> None:
-        """Keep the round for the same retry again; the oldest such is forgotten at the bound."""
-        self._replays[round_.handle] = None
-        if len(self._replays) > MAX_REPLAYS:
-            self._forget(next(iter(self._replays)))
+        """Keep the round for the same retry again; at the bound nobody pushes out those of others who have fewer."""
+        self._replays.setdefault(round_.principal, {})[round_.handle] = None
+        if sum(map(len, self._replays.values())) > MAX_REPLAYS:
+            most = max(self._replays.values(), key=len)
+            self._forget(next(iter(most)))
 
     def _keep_until(self, handle: bytes, until: float) -> None:
         round_ = self._rounds.get(handle)
@@ -322,10 +329,15 @@ class ParkedCalls:
             round_.alarm = self.clock.alarm(until, lambda: self._forget(handle))
 
     def _forget(self, handle: bytes) -> None:
-        self._replays.pop(handle, None)
         round_ = self._rounds.pop(handle, None)
-        if round_ is not None and round_.alarm is not None:
+        if round_ is None:
+            return
+        if round_.alarm is not None:
             round_.alarm.cancel()
+        kept = self._replays.get(round_.principal, {})
+        kept.pop(handle, None)
+        if not kept:
+            self._replays.pop(round_.principal, None)
 
 
 def _told(end: Turn | AgentFault | None) -> Turn:

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
+from proxy.core.asker_share import within_share
 from proxy.core.elicitation import BridgeStatus, Elicitation
 from proxy.core.errors import BadBridgeReply, BridgeFault, BridgeRefused
 from proxy.core.exchange import Event, Stirred, WayFailed
@@ -73,6 +75,12 @@ class QuestionPoll:
         if not self._parts.breaker.may_try(self._parts.clock.now()):
             return self._why_not()
         return await self._ask_once()
+
+    async def look_up(self) -> None:
+        """The same for a question that need not be there: it takes a second at most, and a failure means nothing."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PEEK_S):
+                await self.catch_up()
 
     async def run(self) -> None:
         """Ask for as long as a wait wants it and the elicitation way can serve."""
@@ -154,15 +162,18 @@ class QuestionPoll:
         return None
 
     def _note(self, found: Sequence[Elicitation]) -> bool:
-        """Write the questions into the book; False when it has no room for one."""
-        book = self._parts.book
-        for elicitation in found:
+        """Write the questions into the book; False when it has no room for one.
+
+        What is beyond the share of its asker stays with the Bridge for now.
+        """
+        book, within = self._parts.book, within_share(found)
+        for elicitation in within:
             if book.add(elicitation):
                 self._parts.recorder.elicitation(ElicitationOutcome.SEEN, self._agent_id)
                 self._budget.stir()
         if found:  # new ones, ones that are due again, and ones that another wait gave back
             self._post(Stirred())
-        return all(book.get(elicitation.elicitation_id) is not None for elicitation in found)
+        return all(book.get(elicitation.elicitation_id) is not None for elicitation in within)
 
     def _judge(self, fault: BridgeFault) -> Reason | None:
         """What a failed round means for the waits; None where another half will settle it."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.core.answers import GivenAnswer
+from proxy.core.claim import Claim
 from proxy.core.elicitation import Answer, AnswerKind, BridgeStatus, Elicitation
 from proxy.core.errors import (
     AnswerConflict,
@@ -30,7 +31,6 @@ from proxy.core.errors import (
 )
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import ElicitationOutcome
-from proxy.core.questions import Claim
 from proxy.core.schemas import compile_schema
 from proxy.core.secret import Secret
 from proxy.core.send_replies import sealed

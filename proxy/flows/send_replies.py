@@ -6,6 +6,7 @@ before the answer counts as settled, so that who answers again after a crash bri
 Source: ARCHITECTURE.md 2.4; BRIDGE.md 2.1 (session abuse rule).
 """
 
+import asyncio
 from typing import Final
 
 from proxy.core.allowances import Allowances
@@ -18,6 +19,7 @@ from proxy.core.legacy import Message
 from proxy.core.numbered_replies import NumberedReply, question_meant, read_numbered_reply
 from proxy.core.outcome import ElicitationOutcome
 from proxy.core.rate import Rate
+from proxy.core.routing import Way
 from proxy.core.secret import Secret
 from proxy.core.send_replies import reply_data
 from proxy.flows.feeds import Feeds
@@ -29,6 +31,9 @@ LOOKUPS: Final = Rate(count=10, period_s=60, burst=5)
 
 MAX_HANDED: Final = 1_000
 """Most late answers that are remembered, so that the same one again is no second message. Source: ours."""
+
+LOOK_UP_S: Final = 2.0
+"""Longest time that a reply is held back for this. Source: ours; a look into the log may take a second by itself."""
 
 RETRIES_S: Final = (0.5, 2.0, 8.0, 30.0)
 """Pauses before a message that the Bridge did not take is stored again. Source: ours; a Bridge restarts in seconds."""
@@ -66,15 +71,21 @@ class SendReplies:
     async def _found(self, reply: NumberedReply, sequence: int, credential: Secret) -> Elicitation | None:
         """Ask the Bridge which question is meant; None as well where it cannot be told now."""
         parts = self._feeds.parts
-        if not self._lookups.take(reply.agent_id, parts.clock.now()):
+        now = parts.clock.now()
+        if parts.breaker.way(now) is not Way.OPEN or not self._lookups.take(reply.agent_id, now):
             return None
         try:
-            pending = await parts.bridge.pending(reply.agent_id, credential)
-            if not any(reply.may_answer(question) for question in pending):
-                return None
-            message = await self._read(reply.agent_id, sequence, credential)
-        except BridgeFault:
+            async with asyncio.timeout(LOOK_UP_S):
+                return await self._looked_up(reply, sequence, credential)
+        except (BridgeFault, TimeoutError):
             return None
+
+    async def _looked_up(self, reply: NumberedReply, sequence: int, credential: Secret) -> Elicitation | None:
+        parts = self._feeds.parts
+        pending = await parts.bridge.pending(reply.agent_id, credential)
+        if not any(reply.may_answer(question) for question in pending):
+            return None
+        message = await self._read(reply.agent_id, sequence, credential)
         question = None if message is None else question_meant(reply, message, pending)
         if question is not None:
             self._feeds.question_created(question)
@@ -93,7 +104,8 @@ class SendReplies:
 
     async def hand_over(self, given: GivenAnswer, credential: Secret) -> bool:
         """Bring an answer that comes too late to the sender, as a legacy reply would have come; False if it is none."""
-        question = self._feeds.parts.book.get(given.answer.elicitation_id)
+        parts, named = self._feeds.parts, given.answer.elicitation_id
+        question = parts.book.get(named) or parts.sent.ended(named)
         is_its = question is not None and question.made_from is not None and question.to_agent == given.agent_id
         if self._bridge is None or question is None or not is_its:
             return False

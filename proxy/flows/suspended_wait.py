@@ -183,7 +183,8 @@ class SuspendedWaits:
         kept = msgspec.structs.replace(record, asked=asked, others=others)
         try:
             handle = self._chance(HANDLE_BYTES)
-            await self._store.suspend(handle, msgspec.json.encode(kept), expires_at=expires_at)
+            owner = record.principal.encode()
+            await self._store.suspend(handle, msgspec.json.encode(kept), owner=owner, expires_at=expires_at)
             ring = await self._store.keys()
         except StateUnavailable:  # what cannot be suspended is delivered at once, as to any other client
             return None

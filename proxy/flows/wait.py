@@ -28,13 +28,14 @@ from proxy.core.secret import Secret
 from proxy.flows.feed import Feed
 from proxy.flows.feeds import Feeds
 from proxy.flows.waiter import Waiter
-from proxy.ports import Clock
 
 NOTHING: Final = Found()
 
 MESSAGES_FIRST_S: Final = 0.25
-"""How long a wait whose questions are all repeated looks for messages first. Source: ours; a Bridge with messages
-answers in some milliseconds."""
+"""How long a wait whose questions are all repeated, or too many, looks for messages first.
+
+Source: ours; a Bridge with messages answers in some milliseconds.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +78,8 @@ async def serve_wait(
             if waiter.on_elicitation and exchange.route is not Route.ELICITATION:
                 feed.turn_legacy(waiter)
             match action:
-                case Look() if isinstance(event, Opened) and waiter.on_elicitation and _only_repeats(feeds, feed):
-                    event = await _messages_first(waiter, exchange, clock)
+                case Look() if isinstance(event, Opened) and waiter.on_elicitation and _may_wait(feeds, feed):
+                    event = await _messages_first(feeds, feed, waiter, exchange)
                 case Look():
                     event = _look(feeds, feed, waiter)
                 case Park(until):
@@ -104,20 +105,21 @@ async def serve_peek(feeds: Feeds, ask: WaitAsk, decision: Decision, credential:
     return _served(exchange, Reply(found), waiter, waited_s=0.0)
 
 
-def _only_repeats(feeds: Feeds, feed: Feed) -> bool:
-    """Whether all that the agent could be asked now it was asked before."""
+def _may_wait(feeds: Feeds, feed: Feed) -> bool:
+    """Whether what the agent could be asked now it was asked before, or is more than a reply holds."""
     clock, book = feeds.parts.clock, feeds.parts.book
     asked = book.listing(feed.agent_id, wall=clock.wall(), limit=MAX_PER_AGENT)
-    return bool(asked) and all(each.is_offered for each in asked)
+    return len(asked) > ITEMS_PER_REPLY or (bool(asked) and all(each.is_offered for each in asked))
 
 
-async def _messages_first(waiter: Waiter, exchange: Exchange, clock: Clock) -> Event:
-    """Give messages the time of one look before questions that were ignored are asked again.
+async def _messages_first(feeds: Feeds, feed: Feed, waiter: Waiter, exchange: Exchange) -> Event:
+    """Give messages the time of one look before questions that were ignored, or are too many, are asked.
 
     A wait that ended at once with them, each time, would never bring a message.
     """
+    clock = feeds.parts.clock
     until = clock.now() + MESSAGES_FIRST_S
-    while not waiter.parcels and clock.now() < until < exchange.deadline:
+    while not waiter.parcels and _may_wait(feeds, feed) and clock.now() < until < exchange.deadline:
         event = await waiter.next_event(until, clock)
         if not isinstance(event, Stirred | DeadlinePassed):  # the questions are stirred up, too
             return event

@@ -112,7 +112,13 @@ CATALOGUE: Final = (
     ),
     _counter("elicitations_total", "What happened to elicitations.", outcome=tuple(ElicitationOutcome)),
     _gauge("elicitations_pending", "Elicitations that wait for an answer now."),
+    _gauge(
+        "bridge_clock_ahead_seconds",
+        "How far the dates that count here, which are the Bridge's, are ahead of this machine's clock.",
+        unit="seconds",
+    ),
     _gauge("parked_waits", "Waits that are held open now."),
+    _counter("connections_refused_total", "Connections turned away because the process was short of descriptors."),
     _counter(
         "legacy_calls_total", "Calls of the legacy wait, by the caller's HTTP library.", agent_kind=tuple(AgentKind)
     ),

@@ -3,8 +3,11 @@
 A key seals for 30 days; then a new one is made and seals instead. The older key still opens for as long as the last
 state that it sealed may live, a day, and is forgotten after that. No state outlives the key that opens it, as no call
 is kept for longer than that day, whatever its end was said to be.
+
+No owner of calls may take more than a part of all places, so that none keeps the others from being served.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,25 +25,52 @@ LONGEST_TTL_S: Final = 86_400.0
 RETRY_S: Final = 5.0
 """When to come again to a full store. Source: ours; calls end all the time, and none of them makes room sooner."""
 
+MARK_BYTES: Final = 32
+"""Length of the mark of an owner, a SHA-256. Source: FIPS 180-4."""
+
 _KEY_ID_BYTES: Final = 4
 _SECRET_BYTES: Final = 32
 """Source: RFC 2104 section 3, not less than the length of the hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What calls take of a store."""
+
+    calls: int = 0
+    record_bytes: int = 0
+
+    def more(self, calls: int, record_bytes: int) -> "Taken":
+        """This and so much more, or less."""
+        return Taken(self.calls + calls, self.record_bytes + record_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """How much a store keeps; what is beyond is refused, and nothing that may still be taken up makes room for it.
 
-    Source: ours; ten times as many calls as may be parked, and no more memory than a small machine has to spare.
+    Source: ours; ten times as many calls as may be parked, and no more memory than a small machine has to spare. One
+    owner gets as many calls as may be parked, and an eighth of the memory.
     """
 
     calls: int = 1_000
+    owner_calls: int = 100
     record_bytes: int = 1 << 20
     total_bytes: int = 64 << 20
+    owner_bytes: int = 8 << 20
 
-    def has_room(self, calls: int, total_bytes: int, record: bytes) -> bool:
-        """Whether one more record fits to so many calls with so many bytes."""
-        return calls < self.calls and total_bytes + len(record) <= self.total_bytes
+    def check_room(self, taken: Taken, owners: Taken, record: bytes) -> None:
+        """Refuse a record that does not fit to what is taken in all, or to what its owner has taken of it.
+
+        Raises:
+            StateUnavailable: it does not; with the time after which it may.
+        """
+        if owners.calls >= self.owner_calls or owners.record_bytes + len(record) > self.owner_bytes:
+            raise StateUnavailable(
+                "as many calls of this caller are suspended as may be; retry later", retry_after_s=RETRY_S
+            )
+        if taken.calls >= self.calls or taken.record_bytes + len(record) > self.total_bytes:
+            raise StateUnavailable("as many calls are suspended as may be; retry later", retry_after_s=RETRY_S)
 
     def check_size(self, record: bytes) -> None:
         """Refuse a record that is too large to be kept.
@@ -84,9 +114,9 @@ def end_of(expires_at: float, *, now: float) -> float:
     return min(expires_at, now + LONGEST_TTL_S)
 
 
-def full() -> StateUnavailable:
-    """As many calls are kept as may be."""
-    return StateUnavailable("as many calls are suspended as may be; retry later", retry_after_s=RETRY_S)
+def mark_of(owner: bytes) -> bytes:
+    """A mark of one length that stands for an owner."""
+    return hashlib.sha256(owner).digest()
 
 
 def already_kept() -> StateUnavailable:

@@ -9,7 +9,7 @@ from proxy.core.flags import FlagChange, FlagSet
 from proxy.core.ids import AgentId
 from proxy.mcp.mrtr import SealKey
 from proxy.ports import Clock
-from proxy.stores.exchange_rules import DEFAULT_BOUNDS, Bounds, MadeKey, already_kept, end_of, full, turn_ring
+from proxy.stores.exchange_rules import DEFAULT_BOUNDS, Bounds, MadeKey, Taken, already_kept, end_of, turn_ring
 
 
 class MemoryFlagStore:
@@ -52,6 +52,7 @@ class MemoryFlagStore:
 
 @dataclass(slots=True)
 class _Suspended:
+    owner: bytes
     record: bytes
     expires_at: float
     digest: bytes | None = None
@@ -61,7 +62,7 @@ class _Suspended:
 class MemoryExchangeStore:
     """The ExchangeStore port in memory. `chance` gives random bytes."""
 
-    __slots__ = ("_bounds", "_calls", "_chance", "_clock", "_ring", "_taken_bytes")
+    __slots__ = ("_bounds", "_calls", "_chance", "_clock", "_owned", "_ring", "_taken")
 
     def __init__(self, clock: Clock, chance: Callable[[int], bytes], *, bounds: Bounds = DEFAULT_BOUNDS) -> None:
         self._clock = clock
@@ -69,14 +70,16 @@ class MemoryExchangeStore:
         self._bounds = bounds
         self._ring: tuple[MadeKey, ...] = ()
         self._calls: dict[bytes, _Suspended] = {}
-        self._taken_bytes = 0
+        self._taken = Taken()
+        self._owned: dict[bytes, Taken] = {}
+        """What each owner has taken of it."""
 
     async def keys(self) -> Sequence[SealKey]:
         """The key ring; see the port."""
         self._ring = turn_ring(self._ring, self._chance, now=self._clock.wall())
         return tuple(made.key for made in self._ring)
 
-    async def suspend(self, handle: bytes, record: bytes, *, expires_at: float) -> None:
+    async def suspend(self, handle: bytes, record: bytes, *, owner: bytes, expires_at: float) -> None:
         """Keep a call; see the port.
 
         Raises:
@@ -84,17 +87,18 @@ class MemoryExchangeStore:
         """
         now = self._clock.wall()
         self._bounds.check_size(record)
-        if not self._has_room(record):
-            await self.sweep(now=now)
-            if not self._has_room(record):
-                raise full()
+        await self.sweep(now=now)
+        self._bounds.check_room(self._taken, self._owned.get(owner, Taken()), record)
         if handle in self._calls:
             raise already_kept()
-        self._calls[handle] = _Suspended(record, end_of(expires_at, now=now))
-        self._taken_bytes += len(record)
+        self._calls[handle] = _Suspended(owner, record, end_of(expires_at, now=now))
+        self._count(owner, 1, len(record))
 
-    def _has_room(self, record: bytes) -> bool:
-        return self._bounds.has_room(len(self._calls), self._taken_bytes, record)
+    def _count(self, owner: bytes, calls: int, record_bytes: int) -> None:
+        self._taken = self._taken.more(calls, record_bytes)
+        self._owned[owner] = self._owned.get(owner, Taken()).more(calls, record_bytes)
+        if not self._owned[owner].calls:
+            del self._owned[owner]
 
     async def resume(self, handle: bytes, digest: bytes, *, now: float) -> bytes | None:
         """Take up a call, once; see the port."""
@@ -107,4 +111,5 @@ class MemoryExchangeStore:
     async def sweep(self, *, now: float) -> None:
         """Forget what has expired."""
         for handle in [handle for handle, call in self._calls.items() if now >= call.expires_at]:
-            self._taken_bytes -= len(self._calls.pop(handle).record)
+            ended = self._calls.pop(handle)
+            self._count(ended.owner, -1, -len(ended.record))

@@ -1,11 +1,24 @@
-"""Suspended calls in the state file, with the keys that seal them: both outlive the process, also a kill."""
+"""Suspended calls in the state file, with the keys that seal them: both outlive the process, also a kill.
+
+In the column `record` the mark of the owner stands before the record itself.
+"""
 
 import sqlite3
 from collections.abc import Callable, Sequence
 
 from proxy.mcp.mrtr import SealKey
 from proxy.ports import Clock
-from proxy.stores.exchange_rules import DEFAULT_BOUNDS, Bounds, MadeKey, already_kept, end_of, full, turn_ring
+from proxy.stores.exchange_rules import (
+    DEFAULT_BOUNDS,
+    MARK_BYTES,
+    Bounds,
+    MadeKey,
+    Taken,
+    already_kept,
+    end_of,
+    mark_of,
+    turn_ring,
+)
 from proxy.stores.writer import SqliteWriter
 
 
@@ -32,24 +45,22 @@ class SqliteExchangeStore:
         now, chance = self._clock.wall(), self._chance
         return await self._writer.run(lambda connection: _keys(connection, chance, now))
 
-    async def suspend(self, handle: bytes, record: bytes, *, expires_at: float) -> None:
+    async def suspend(self, handle: bytes, record: bytes, *, owner: bytes, expires_at: float) -> None:
         """Keep a call; see the port.
 
         Raises:
             StateUnavailable: see the port; also for a record that is too large, or a handle that is kept.
         """
-        bounds, now = self._bounds, self._clock.wall()
+        bounds, mark, now = self._bounds, mark_of(owner), self._clock.wall()
         bounds.check_size(record)
 
         def work(connection: sqlite3.Connection) -> None:
-            if not bounds.has_room(*_taken(connection), record):
-                _forget(connection, now)
-                if not bounds.has_room(*_taken(connection), record):
-                    raise full()
+            _forget(connection, now)
+            bounds.check_room(*_taken(connection, mark), record)
             if connection.execute("SELECT 1 FROM exchanges WHERE handle = ?", (handle,)).fetchone():
                 raise already_kept()
             connection.execute(
-                "INSERT INTO exchanges VALUES (?, ?, NULL, ?)", (handle, end_of(expires_at, now=now), record)
+                "INSERT INTO exchanges VALUES (?, ?, NULL, ?)", (handle, end_of(expires_at, now=now), mark + record)
             )
 
         await self._writer.run(work)
@@ -63,7 +74,7 @@ class SqliteExchangeStore:
                 "RETURNING record",
                 (handle, digest, now),
             ).fetchall()
-            return found[0][0] if found else None
+            return found[0][0][MARK_BYTES:] if found else None
 
         return await self._writer.run(work)
 
@@ -86,9 +97,14 @@ def _keys(connection: sqlite3.Connection, chance: Callable[[int], bytes], now: f
     return tuple(made.key for made in ring)
 
 
-def _taken(connection: sqlite3.Connection) -> tuple[int, int]:
-    calls, octets = connection.execute("SELECT count(*), coalesce(sum(length(record)), 0) FROM exchanges").fetchone()
-    return calls, octets
+def _taken(connection: sqlite3.Connection, mark: bytes) -> tuple[Taken, Taken]:
+    """What all calls take, and what those of one owner take of it."""
+    calls, octets, own_calls, own_octets = connection.execute(
+        "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(own), 0), coalesce(sum(own * size), 0) FROM "
+        "(SELECT length(record) - ?1 AS size, substr(record, 1, ?1) = ?2 AS own FROM exchanges)",
+        (MARK_BYTES, mark),
+    ).fetchone()
+    return Taken(calls, octets), Taken(own_calls, own_octets)
 
 
 def _forget(connection: sqlite3.Connection, now: float) -> None:

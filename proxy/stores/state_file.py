@@ -24,8 +24,9 @@ from typing import Final
 
 from proxy.core.errors import StateUnavailable
 from proxy.core.journal import Recovered
+from proxy.stores.database import SCHEMA_VERSION, is_damage, open_database, open_read_only
 from proxy.stores.journal import read_journal
-from proxy.stores.writer import SCHEMA_VERSION, SqliteWriter, is_damage, open_database, open_read_only
+from proxy.stores.writer import SqliteWriter
 
 BESIDE: Final = ("", "-wal", "-shm")
 """What belongs to one database. Source: SQLite, "Temporary Files Used By SQLite" 2.1 to 2.3."""

@@ -9,7 +9,7 @@ Source: PROTOCOL.md 2.3, 2.5 and 2.7.
 import asyncio
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -75,7 +75,7 @@ class _Tools:
 class _Extra:
     """What a round has beyond the request itself."""
 
-    members: Mapping[str, bytes] = MappingProxyType({})
+    members: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     answered: tuple[ServerAsk, ...] = ()
     """The questions whose answers are among it."""
 

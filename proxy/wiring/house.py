@@ -28,6 +28,7 @@ from proxy.core.sequences import SequenceMap
 from proxy.downstream.admin_http import AdminParts, build_admin_app
 from proxy.downstream.app import DataParts, build_data_app
 from proxy.downstream.bus_http import BusDoors
+from proxy.downstream.doorman import Doorman
 from proxy.downstream.elicitation_http import ElicitationDoors
 from proxy.downstream.sse_endpoint import SseDoors
 from proxy.downstream.wait_http import WaitDoor
@@ -45,10 +46,12 @@ from proxy.flows.send_replies import SendReplies
 from proxy.flows.sends import SendRule, Sends
 from proxy.flows.sends_under_way import SendsUnderWay
 from proxy.flows.tool_call import ToolCalls
+from proxy.observe.descriptor_meter import DescriptorMeter
 from proxy.observe.journal_meter import JournalMeter
 from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
 from proxy.upstream.parked_questions import Watch
+from proxy.wiring.descriptors import descriptor_limit
 from proxy.wiring.mcp_rooms import McpInside, McpRooms
 from proxy.wiring.outside import Outside
 
@@ -100,17 +103,21 @@ class House:
             sent=self._sent,
             under_way=SendsUnderWay(DualSends(config.dual.sends)),
         )
-        self.feeds = Feeds(parts, self.board, max_parked=config.wait.max_parked)
+        wait = config.wait
+        self.feeds = Feeds(
+            parts, self.board, max_parked=wait.max_parked, max_parked_per_agent=wait.max_parked_per_agent
+        )
         if outside.asking is not None:
             outside.asking.tell(
                 Watch(
-                    announced=self.feeds.question_created,
+                    announced=self.feeds.question_seen,
                     withdrawn=self._book.withdraw,
                     defect=self._recorder.defect,
                 )
             )
         self._replies = SendReplies(self.feeds, outside.sends)
         self._answers = Answers(self.feeds, self._replies.tell)
+        self.doorman = Doorman(descriptor_limit(), DescriptorMeter(self._metrics))
         self._waits = self._wait_door()
         self.board.watch(self._waits.reconsider)
         self._mcp = McpRooms(config, outside.mcp, self._mcp_inside())
@@ -129,7 +136,12 @@ class House:
             groups=config.groups,
             breaker=config.breaker,
             log=config.log,
-            wait=replace(self.config.wait, redeliver_s=config.wait.redeliver_s, max_parked=config.wait.max_parked),
+            wait=replace(
+                self.config.wait,
+                redeliver_s=config.wait.redeliver_s,
+                max_parked=config.wait.max_parked,
+                max_parked_per_agent=config.wait.max_parked_per_agent,
+            ),
             bridge=replace(
                 self.config.bridge,
                 poll_fast_ms=config.bridge.poll_fast_ms,
@@ -144,6 +156,7 @@ class House:
         self._breaker.incapable_s = config.breaker.incapable_s
         self._book.redeliver_s = config.wait.redeliver_s
         self.feeds.max_parked = config.wait.max_parked
+        self.feeds.max_parked_per_agent = config.wait.max_parked_per_agent
         self.board.regroup(_members(config))
 
     async def open(self, configured: FlagSet, stack: AsyncExitStack) -> None:
@@ -203,6 +216,7 @@ class House:
                 "journal_waiting": lambda: self.journal.waiting,
                 "journal_trouble": lambda: float(bool(self.journal.trouble)),
                 "state_set_aside": lambda: float(bool(self._outside.kept.set_aside)),
+                "bridge_clock_ahead_seconds": self._clock.ahead_of_machine,
                 "inbox_bytes": lambda: self._inbox.size_bytes,
                 "inbox_dropped": lambda: self._inbox.dropped,
             }
@@ -360,7 +374,8 @@ class House:
         """Why not all is well; only a drain turns callers away."""
         in_memory = [f"state is in memory only: {self.journal.trouble}"] if self.journal.trouble else []
         draining = ["draining"] if self.feeds.draining else []
-        return [*draining, *in_memory, *self._outside.kept.reasons()]
+        short = ["short of file descriptors: new connections are turned away"] if self.doorman.is_refusing else []
+        return [*draining, *short, *in_memory, *self._outside.kept.reasons()]
 
     def _clear_caches(self) -> dict[str, int]:
         """Forget what can be learned again; never a question, an answer or a cursor."""

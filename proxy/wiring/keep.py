@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -89,8 +90,10 @@ async def _open(loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, cloc
     await house.open(configured_flags(config), stack)
     ports = (AsyncExitStack(), AsyncExitStack())
     stack.push_async_callback(_close_together, ports)
-    data = await listen(house.data_app(), config.listen.data, ports[0])
-    admin = await listen(house.admin_app(tokens, stop), config.listen.admin, ports[1])
+    admits = house.doorman.admits
+    agents, operators = partial(admits, is_operators=False), partial(admits, is_operators=True)
+    data = await listen(house.data_app(), config.listen.data, ports[0], admits=agents)
+    admin = await listen(house.admin_app(tokens, stop), config.listen.admin, ports[1], admits=operators)
     house.start(house.sweep(), "sweeper", stack)
     return house, Bound(data=data, admin=admin)
 
@@ -125,13 +128,17 @@ def read_admin_tokens(config: Config) -> tuple[Token, ...]:
     return read_tokens(Path(config.admin.token_file)) if config.admin.token_file else ()
 
 
-async def listen(app: web.Application, address: Address, stack: AsyncExitStack) -> Address:
+async def listen(
+    app: web.Application, address: Address, stack: AsyncExitStack, *, admits: Callable[[int], bool] = lambda _: True
+) -> Address:
     """Serve an application on an address until the stack unwinds; where it is bound, with the port resolved.
+
+    `admits` is asked with the descriptor of each new connection whether it may stay.
 
     Raises:
         OSError: the address cannot be bound.
     """
-    runner = PortRunner(app, shutdown_timeout_s=DRAIN_S)
+    runner = PortRunner(app, shutdown_timeout_s=DRAIN_S, admits=admits)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, address.host, address.port, backlog=1024)

@@ -18,6 +18,7 @@ from proxy.upstream.bridge_mcp import McpBridge
 from proxy.upstream.mcp_client import HttpMcpUpstream
 from proxy.upstream.mcp_http import HttpMcpServer
 from proxy.upstream.session import open_bridge_session
+from proxy.wiring.bridge_clock import BridgeClock
 from proxy.wiring.bridges import choose_bridge
 from proxy.wiring.mcp_rooms import McpOutside
 from proxy.wiring.state import Kept, open_state
@@ -34,7 +35,7 @@ class Outside:
     relay: Relay
     mcp: McpOutside
     """The way to the MCP server, which may be elsewhere."""
-    clock: Clock
+    clock: BridgeClock
     group: asyncio.TaskGroup
     contacts: tuple[Contact, ...] = ()
     """Whether those that we call can be reached."""
@@ -46,18 +47,21 @@ class Outside:
     """The Bridge as far as agents are spoken for by their sidecars."""
 
 
-async def open_outside(config: Config, clock: Clock, stack: AsyncExitStack) -> Outside:
-    """Open everything; the stack closes it, the tasks first.
+async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) -> Outside:
+    """Open everything; the stack closes it, the tasks first. `machine` is the clock of this machine.
 
     Raises:
         StateUnavailable: the state store cannot be opened.
     """
+    clock = BridgeClock(machine)
     state = await open_state(config, clock, stack)
     connect_s, limit_s = config.bridge.connect_timeout_s, config.bridge.request_timeout_s
     relay_session = await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s))
-    session = await stack.enter_async_context(open_bridge_session(connect_timeout_s=connect_s))
-    group = await stack.enter_async_context(asyncio.TaskGroup())
     url, mcp_url = URL(config.bridge.url), URL(config.bridge.mcp_url or config.bridge.url)
+    session = await stack.enter_async_context(
+        open_bridge_session(connect_timeout_s=connect_s, bridge=url.origin(), dated=clock.heard)
+    )
+    group = await stack.enter_async_context(asyncio.TaskGroup())
     endpoint = mcp_url.with_path(config.bridge.mcp_path)
 
     def spawn(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":

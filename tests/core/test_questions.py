@@ -6,12 +6,13 @@ The same rules on any walk through the book stand in test_questions_walk.py.
 import pytest
 
 from proxy.core import questions
+from proxy.core.claim import Claim
 from proxy.core.elicitation import Answer, AnswerKind, Elicitation
 from proxy.core.errors import AnswerConflict, AnswerForbidden, ElicitationExpired, ElicitationUnknown
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import AnswerClaimed, AnswerSettled, Change
 from proxy.core.journal import QuestionState as State
-from proxy.core.questions import KEEP_ANSWERED_S, Claim, QuestionBook
+from proxy.core.questions import KEEP_ANSWERED_S, QuestionBook
 
 ALICE, BOB, CAROL = AgentId("alice"), AgentId("bob"), AgentId("carol")
 E1, E2, E3 = ElicitationId("e1"), ElicitationId("e2"), ElicitationId("e3")

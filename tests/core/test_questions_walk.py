@@ -7,12 +7,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from proxy.core.claim import Claim
 from proxy.core.elicitation import Answer, AnswerKind, Elicitation
 from proxy.core.errors import AnswerConflict, AnswerForbidden, ElicitationExpired, ElicitationUnknown, SidecarError
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import Change, KeptQuestion, Recovered
 from proxy.core.journal import QuestionState as State
-from proxy.core.questions import OFFERS, SEVERAL, Claim, QuestionBook
+from proxy.core.questions import OFFERS, SEVERAL, QuestionBook
 from proxy.core.replay import replay
 
 AGENTS = [AgentId("alice"), AgentId("bob"), AgentId("carol")]

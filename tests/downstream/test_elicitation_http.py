@@ -270,12 +270,22 @@ class TestAnswers:
             assert await made.status(alice, asked["elicitation_id"]) == "accepted"
             assert made.arrived("POST /event/store") == 0
 
-    async def test_while_the_bridge_cannot_tell_an_answer_to_an_unknown_question_is_relayed(
+    async def test_while_the_bridge_cannot_tell_an_answer_to_an_unknown_question_is_no_message(
         self, tmp_path: Path
     ) -> None:
         async with stand(tmp_path, switches=Switches(fail_elicitation=True)) as made:
             bob = await made.bridge.token("bob")
             heard = await made.store(bob, {"elicitation_id": "elicit_x", "colour": "red"})
-            assert heard.json["status"] == "stored"
+            assert (heard.status, heard.problem["code"]) == (502, "answer_undelivered")
+            assert heard.problem["retryable"] is True
             assert made.arrived("GET /elicitation/pending") == 1
+            assert made.arrived("POST /event/store") == 0
+
+    async def test_while_the_bridge_cannot_tell_what_only_refers_to_something_is_a_message(
+        self, tmp_path: Path
+    ) -> None:
+        async with stand(tmp_path, switches=Switches(fail_elicitation=True)) as made:
+            bob = await made.bridge.token("bob")
+            heard = await made.store(bob, {"in_reply_to": "note_x", "colour": "red"})
+            assert heard.json["status"] == "stored"
             assert made.arrived("POST /event/store") == 1

@@ -28,7 +28,6 @@ async def _played(plan: ChaosPlan, folder: Path) -> Run:
 
 # It takes about 90 s on two cores with nothing else to do.
 @pytest.mark.timeout(1_200)
-@pytest.mark.requirement("guarantees.chaos")
 async def test_nothing_is_lost_misdelivered_or_done_twice_while_everything_is_killed(tmp_path: Path) -> None:
     run = await _played(ChaosPlan(messages=MESSAGES, agents=4, kill_work=250), tmp_path)
     assert run.verdict.breaches == {}
@@ -40,9 +39,8 @@ async def test_nothing_is_lost_misdelivered_or_done_twice_while_everything_is_ki
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.requirement("guarantees.flips")
 async def test_nothing_is_lost_misdelivered_or_done_twice_while_flags_flip(tmp_path: Path) -> None:
-    plan = ChaosPlan(messages=6_000, agents=4, kill_every_s=0, fault_every_s=0, flips=FLIPS, flip_every_s=0.01)
+    plan = ChaosPlan(messages=9_000, agents=4, kill_every_s=0, fault_every_s=0, flips=FLIPS, flip_every_s=0.002)
     run = await _played(plan, tmp_path)
     assert run.verdict.breaches == {}
     assert run.verdict.counts["messages sent"] >= plan.messages

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from proxy.core.errors import BridgeTimeout, InvalidInput
+from proxy.flows import parked_calls
 from proxy.flows.parked_call import CLOSING_S
-from proxy.flows.parked_calls import MAX_REPLAYS, REPLAY_S
+from proxy.flows.parked_calls import REPLAY_S
 from proxy.mcp.ask import FormQuestion
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing, ServerAsk
 from proxy.mcp.jsonrpc import Response
@@ -117,8 +118,8 @@ class TestRounds:
         gate = asyncio.Event()
 
         class Slow(MemoryExchangeStore):
-            async def suspend(self, handle: bytes, record: bytes, *, expires_at: float) -> None:
-                await super().suspend(handle, record, expires_at=expires_at)
+            async def suspend(self, handle: bytes, record: bytes, *, owner: bytes, expires_at: float) -> None:
+                await super().suspend(handle, record, owner=owner, expires_at=expires_at)
                 gate.set()
                 await settle()
 
@@ -232,13 +233,28 @@ class TestStates:
             with pytest.raises(InvalidState):
                 await made.serve(state, answers={"1": accept()})
 
-    async def test_only_so_many_ends_are_kept(self) -> None:
+    async def test_only_so_many_ends_are_kept_and_nobody_pushes_out_those_of_others(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(parked_calls, "MAX_REPLAYS", 3)
         async with parked_stand() as made:
             states = []
-            for number in range(MAX_REPLAYS + 1):
-                states.append(await self._asked(made, digest=b"%d" % number))
-                await made.told(states[-1], answers={"1": accept()}, digest=b"%d" % number)
-            assert await made.told(states[1], answers={"1": accept()}, digest=b"1") == "accept:ann"
+            for principal in ("ben", "ann", "ann", "ann"):
+                states.append(await self._asked(made, principal=principal))
+                await made.told(states[-1], answers={"1": accept()}, principal=principal)
+            assert await made.told(states[0], answers={"1": accept()}, principal="ben") == "accept:ann"
+            assert await made.told(states[2], answers={"1": accept()}, principal="ann") == "accept:ann"
             made.server.script = tools({"name": "t"})
             with pytest.raises(InvalidState):
-                await made.serve(states[0], answers={"1": accept()}, digest=b"0")
+                await made.serve(states[1], answers={"1": accept()}, principal="ann")
+
+    async def test_ends_that_were_kept_long_enough_make_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parked_calls, "MAX_REPLAYS", 1)
+        async with parked_stand() as made:
+            for principal in ("ben", "ann"):
+                state = await self._asked(made, principal=principal)
+                await made.told(state, answers={"1": accept()}, principal=principal)
+                await made.clock.advance(REPLAY_S)
+            state = await self._asked(made, principal="eve")
+            for _ in range(2):
+                assert await made.told(state, answers={"1": accept()}, principal="eve") == "accept:ann"

@@ -1,16 +1,19 @@
 """Calls of envelope clients that stay open at a handshake server: bounds, restarts, links, and how they end."""
 
 import asyncio
+import itertools
 import json
+from collections.abc import Callable
 
 import pytest
 
 from proxy.core.errors import AgentFault, BadBridgeReply, StateUnavailable, TooManyWaits
-from proxy.flows.parked_calls import MAX_TOOL_PAGES, Asking
+from proxy.flows.parked_calls import MAX_TOOL_PAGES, RETRY_S, Asking
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing
 from proxy.mcp.jsonrpc import Response
 from proxy.mcp.mrtr import InvalidState
 from proxy.mcp.revisions import Mode
+from proxy.stores.exchange_rules import Bounds
 from proxy.stores.memory import MemoryExchangeStore
 from tests.support.down_stand import PARK_S, Script, ask, asks, at_once, done, failed, until
 from tests.support.manual_clock import ManualClock, settle
@@ -27,6 +30,11 @@ def _counting() -> MemoryExchangeStore:
     return MemoryExchangeStore(ManualClock(), lambda size: b"k" * size)
 
 
+def _chance() -> Callable[[int], bytes]:
+    numbers = itertools.count()
+    return lambda size: next(numbers).to_bytes(size)
+
+
 class TestBounds:
     async def test_only_so_many_calls_of_one_principal_wait(self) -> None:
         async with parked_stand(max_parked=2) as made:
@@ -34,17 +42,29 @@ class TestBounds:
             first = await made.asked(principal="ann")
             await made.asked(principal="ann")
             await made.asked(principal="ben")
-            with pytest.raises(TooManyWaits):
+            with pytest.raises(TooManyWaits) as caught:
                 await made.serve(principal="ann")
+            assert caught.value.retry_after_s == RETRY_S
             await until(lambda: made.server.ends == ["open", "open", "open", "cancelled"])
             await made.told(first.state, answers={"1": accept()}, principal="ann")
             await made.asked(principal="ann")
             assert len(made.calls) == 3
 
+    async def test_nobody_takes_the_places_of_others_in_the_store(self) -> None:
+        clock = ManualClock()
+        store = MemoryExchangeStore(clock, _chance(), bounds=Bounds(owner_calls=1))
+        async with parked_stand(store) as made:
+            made.server.script = asks(ask())
+            await made.asked(principal="ann")
+            with pytest.raises(StateUnavailable) as caught:
+                await made.serve(principal="ann")
+            assert caught.value.retry_after_s == RETRY_S
+            await made.asked(principal="ben")
+
     async def test_a_store_that_fails_ends_the_call_at_the_server(self) -> None:
         class Full(MemoryExchangeStore):
-            async def suspend(self, handle: bytes, record: bytes, *, expires_at: float) -> None:
-                del handle, record, expires_at
+            async def suspend(self, handle: bytes, record: bytes, *, owner: bytes, expires_at: float) -> None:
+                del handle, record, owner, expires_at
                 raise StateUnavailable("full")
 
         async with parked_stand(Full(ManualClock(), bytes)) as made:

@@ -125,6 +125,19 @@ async def test_what_cannot_be_kept_is_delivered_at_once() -> None:
         assert "content" in told.waited.result
 
 
+@pytest.mark.requirement("store.exchanges.owner")
+@pytest.mark.parametrize(("owner", "is_suspended"), [(b"", False), (b"somebody else", True)])
+async def test_a_caller_without_a_place_left_is_answered_at_once_and_every_other_one_is_asked(
+    owner: bytes, *, is_suspended: bool
+) -> None:
+    async with _made() as made:
+        made.stand.bridge.ask("bob")
+        for number in range(1, 101):
+            await made.store.suspend(number.to_bytes(16), b"", owner=owner, expires_at=made.stand.clock.wall() + 600)
+        told = await made.wait()
+        assert ("requestState" in told.waited.result) == is_suspended
+
+
 async def test_a_question_of_which_the_sidecar_forgot_is_asked_of_the_bridge() -> None:
     async with _made() as made:
         question = made.stand.bridge.ask("bob")

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from proxy.core.errors import StateUnavailable
 from proxy.mcp.mrtr import InvalidState, open_state, seal
-from proxy.stores.exchange_rules import KEY_LIFE_S, LONGEST_TTL_S, Bounds, MadeKey, end_of, turn_ring
+from proxy.stores.exchange_rules import (
+    KEY_LIFE_S,
+    LONGEST_TTL_S,
+    MARK_BYTES,
+    RETRY_S,
+    Bounds,
+    MadeKey,
+    Taken,
+    end_of,
+    mark_of,
+    turn_ring,
+)
 
 START = 1_800_000_000.0
 HANDLE = b"h" * 16
@@ -90,12 +101,29 @@ def test_no_call_is_kept_for_longer_than_a_day() -> None:
 @pytest.mark.requirement("store.exchanges.bound")
 def test_there_is_room_up_to_each_bound_and_no_further() -> None:
     bounds = Bounds(calls=2, record_bytes=8, total_bytes=10)
-    assert bounds.has_room(1, 4, b"x" * 6)
-    assert not bounds.has_room(2, 4, b"x")
-    assert not bounds.has_room(1, 4, b"x" * 7)
+    bounds.check_room(Taken(1, 4), Taken(), b"x" * 6)
+    for taken, record in ((Taken(2, 4), b"x"), (Taken(1, 4), b"x" * 7)):
+        with pytest.raises(StateUnavailable, match="as many calls are") as caught:
+            bounds.check_room(taken, Taken(), record)
+        assert caught.value.retry_after_s == RETRY_S
     bounds.check_size(b"x" * 8)
     with pytest.raises(StateUnavailable, match="may take 8 bytes, this one takes 9"):
         bounds.check_size(b"x" * 9)
+
+
+@pytest.mark.requirement("store.exchanges.owner")
+def test_the_bounds_of_one_owner_lie_within_those_of_all() -> None:
+    bounds = Bounds(owner_calls=2, owner_bytes=10)
+    bounds.check_room(Taken(9, 90), Taken(1, 4), b"x" * 6)
+    for owners, record in ((Taken(2, 4), b""), (Taken(1, 4), b"x" * 7)):
+        with pytest.raises(StateUnavailable, match="of this caller") as caught:
+            bounds.check_room(Taken(9, 90), owners, record)
+        assert caught.value.retry_after_s == RETRY_S
+
+
+def test_all_owners_have_marks_of_one_length() -> None:
+    assert {len(mark_of(owner)) for owner in (b"", b"alice", bytes(1_000))} == {MARK_BYTES}
+    assert mark_of(b"alice") != mark_of(b"ben")
 
 
 @pytest.mark.requirement("store.exchanges.bound")

@@ -38,7 +38,7 @@ async def _open(path: Path) -> AsyncIterator[SqliteExchangeStore]:
 async def test_a_suspended_call_is_taken_up_after_the_file_was_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with _open(path) as store:
-        await store.suspend(HANDLE, b"record", expires_at=END)
+        await store.suspend(HANDLE, b"record", owner=b"alice", expires_at=END)
         state = seal(HANDLE, expires_at=END, ring=await store.keys(), binding=b"alice")
     async with _open(path) as store:
         opened = open_state(state, now=NOW, ring=await store.keys(), binding=b"alice")
@@ -49,7 +49,7 @@ async def test_a_suspended_call_is_taken_up_after_the_file_was_opened_again(tmp_
 async def test_a_call_that_was_consumed_stays_consumed_after_the_file_was_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with _open(path) as store:
-        await store.suspend(HANDLE, b"record", expires_at=END)
+        await store.suspend(HANDLE, b"record", owner=b"alice", expires_at=END)
         await store.resume(HANDLE, b"first", now=NOW)
     async with _open(path) as store:
         assert await store.resume(HANDLE, b"second", now=NOW) is None
@@ -66,7 +66,7 @@ async def test_of_two_processes_that_share_the_file_one_takes_a_call_up_and_both
         assert rings[0].result() == rings[1].result()
         for number in range(20):
             handle = number.to_bytes(16)
-            await one.suspend(handle, b"record", expires_at=END)
+            await one.suspend(handle, b"record", owner=b"alice", expires_at=END)
             async with asyncio.TaskGroup() as group:
                 calls = ((one, b"1"), (other, b"2"), (one, b"3"), (other, b"4"))
                 tasks = [group.create_task(store.resume(handle, digest, now=NOW)) for store, digest in calls]
@@ -76,7 +76,11 @@ async def test_of_two_processes_that_share_the_file_one_takes_a_call_up_and_both
 async def test_a_file_that_is_closed_answers_as_the_port_says(tmp_path: Path) -> None:
     async with _open(tmp_path / "state.db") as store:
         pass
-    for use in (store.keys(), store.suspend(HANDLE, b"", expires_at=END), store.resume(HANDLE, b"", now=NOW)):
+    for use in (
+        store.keys(),
+        store.suspend(HANDLE, b"", owner=b"alice", expires_at=END),
+        store.resume(HANDLE, b"", now=NOW),
+    ):
         with pytest.raises(StateUnavailable, match="closed"):
             await use
     with pytest.raises(StateUnavailable, match="closed"):
@@ -94,7 +98,7 @@ async def main():
     store = SqliteExchangeStore(SqliteWriter(pathlib.Path(sys.argv[1])), ManualClock(), secrets.token_bytes)
     for n in range(1_000_000):
         handle = n.to_bytes(16)
-        await store.suspend(handle, b"record %d" % n, expires_at=int(sys.argv[2]))
+        await store.suspend(handle, b"record %d" % n, owner=b"%d" % n, expires_at=int(sys.argv[2]))
         state = seal(handle, expires_at=int(sys.argv[2]), ring=await store.keys())
         if n % 2:
             await store.resume(handle, b"first", now=0)
@@ -136,7 +140,7 @@ def _suspend_and_kill(path: Path) -> list[tuple[int, str]]:
 async def test_what_is_no_longer_needed_is_gone_from_the_file(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with _open(path) as store:
-        await store.suspend(HANDLE, b"record", expires_at=END)
+        await store.suspend(HANDLE, b"record", owner=b"alice", expires_at=END)
         await store.sweep(now=END)
     assert await asyncio.to_thread(_count, path) == 0
 

@@ -17,6 +17,7 @@ from proxy.core.flags import FlagChange, FlagSet
 from proxy.core.ids import AgentId
 from proxy.core.journal import QuestionNoted, Recovered
 from proxy.core.replay import replay
+from proxy.stores import database as database_module
 from proxy.stores import state_file as state_file_module
 from proxy.stores import writer as writer_module
 from proxy.stores.journal import SqliteJournal
@@ -153,9 +154,9 @@ class TestDamaged:
 class TestReadForNow:
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(writer_module, "OPEN_S", 0.05)
+        monkeypatch.setattr(database_module, "BUSY_S", 0.05)
         monkeypatch.setattr(writer_module, "BUSY_S", 0.05)
-        monkeypatch.setattr(writer_module.open_database, "__kwdefaults__", {"wait_s": 0.05})
+        monkeypatch.setattr(database_module.open_database, "__kwdefaults__", {"wait_s": 0.05})
 
     def test_a_file_that_another_process_holds_is_read_and_written_as_soon_as_it_is_free(self, path: Path) -> None:
         other = sqlite3.connect(path, isolation_level=None)

@@ -16,7 +16,8 @@ import pytest
 
 from proxy.core.errors import FlagConflict, StateUnavailable
 from proxy.stores import writer as writer_module
-from proxy.stores.writer import MAX_BATCH, SqliteWriter, open_database
+from proxy.stores.database import open_database
+from proxy.stores.writer import MAX_BATCH, SqliteWriter
 
 INSERT = "INSERT INTO forced VALUES (?, 'legacy', NULL)"
 

@@ -17,8 +17,9 @@ from proxy.core.cohort import Cohort
 from proxy.core.errors import StateUnavailable
 from proxy.core.flags import FlagChange, FlagSet
 from proxy.core.ids import AgentId
+from proxy.stores.database import SCHEMA_VERSION, open_database
 from proxy.stores.sqlite import SqliteFlagStore
-from proxy.stores.writer import SCHEMA_VERSION, SqliteWriter, open_database
+from proxy.stores.writer import SqliteWriter
 
 VERSION_1 = """
 CREATE TABLE IF NOT EXISTS flags (version INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -171,7 +172,7 @@ def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None
 READ_ONLY = """
 import os, pathlib, sys
 from proxy.core.errors import StateUnavailable
-from proxy.stores.writer import open_database
+from proxy.stores.database import open_database
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

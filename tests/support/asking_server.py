@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from proxy.core.errors import BridgeFault, BridgeRefused
+from proxy.core.errors import BridgeFault, BridgeRefused, BridgeUnavailable
 from proxy.mcp.ask import FormQuestion, Question, Reply
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing, ServerAsk
 from proxy.mcp.jsonrpc import Response
@@ -43,6 +43,9 @@ class ServerCall:
         self.outgoing = outgoing
         self.is_cancelled = False
         self.is_over = False
+        self.holds_back = False
+        """The test says itself what becomes of the answers; otherwise the server takes them."""
+        self.asked: list[ServerAsk] = []
         self._on_ask = on_ask
         self._group: asyncio.TaskGroup | None = None
         self._asking: list[asyncio.Task[Reply]] = []
@@ -61,6 +64,8 @@ class ServerCall:
             await asyncio.wait({self._ended})
             for asking in self._asking:
                 asking.cancel()
+        for asked in self.asked:
+            asked.arrival.tell(BridgeUnavailable("over"))
         return self._ended.result()
 
     def ask(self, question: Question = COLOUR, key: str = "1") -> "asyncio.Task[Reply]":
@@ -70,7 +75,15 @@ class ServerCall:
         return self._asking[-1]
 
     async def _put(self, asked: ServerAsk) -> Reply:
-        return await self._on_ask(asked)
+        self.asked.append(asked)
+        try:
+            reply = await self._on_ask(asked)
+        except asyncio.CancelledError:
+            asked.arrival.tell(BridgeUnavailable("taken back"))
+            raise
+        if not self.holds_back:
+            asked.arrival.tell()
+        return reply
 
     def end(self, result: bytes) -> None:
         """Answer with a result."""

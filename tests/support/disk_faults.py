@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from proxy.stores.writer import SqliteWriter, open_database
+from proxy.stores.database import open_database
+from proxy.stores.writer import SqliteWriter
 
 T = TypeVar("T")
 

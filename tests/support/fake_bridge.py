@@ -11,11 +11,13 @@ from typing import Final, TypeVar
 
 import orjson
 
+from proxy.core.bus import Ask
 from proxy.core.elicitation import Answer, AnswerKind, BridgeStatus, Elicitation
 from proxy.core.errors import BridgeRefused, BridgeUnavailable
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import ITEMS_PER_REPLY, Message, parse_wait_reply
 from proxy.core.secret import Secret
+from proxy.core.send_marks import unmarked
 from proxy.flows.pause import Pause
 from proxy.ports import Clock
 
@@ -153,6 +155,26 @@ class FakeBridge:
         self._note(noted, from_agent)
         return question
 
+    def put(self, ask: Ask) -> Elicitation:
+        """Put a question as somebody else asks it."""
+        schema, made_from = unmarked(ask.schema)
+        wall = self.clock.wall()
+        question = Elicitation(
+            elicitation_id=ElicitationId(f"elicit_{next(self._numbers):04}"),
+            from_agent=ask.from_agent,
+            to_agent=ask.to_agent,
+            message=ask.message,
+            schema=schema,
+            made_from=made_from,
+            created_at=wall,
+            expires_at=wall + ask.timeout_s,
+        )
+        self.questions[question.elicitation_id] = question
+        self.states[question.elicitation_id] = BridgeStatus.PENDING
+        noted = {"from_agent": ask.from_agent, "to_agent": ask.to_agent, "message": ask.message, "schema": ask.schema}
+        self._note({"elicitation_type": "elicitation_requested", **noted, "created_at": wall}, ask.from_agent)
+        return question
+
     def end(self, elicitation_id: ElicitationId, status: BridgeStatus) -> None:
         """End a question in another way than by an answer of ours."""
         self.states[elicitation_id] = status
@@ -208,6 +230,15 @@ class FakeBridge:
         """State of one elicitation; see the port."""
         call = self._call("status", "", credential)
         return await self._serve(call, lambda: _at_once(self.states.get(elicitation_id)))
+
+    async def create(self, ask: Ask, credential: Secret) -> Elicitation:
+        """Put a question; see the port of sends."""
+        return await self._serve(self._call("create", ask.from_agent, credential), lambda: _at_once(self.put(ask)))
+
+    async def store_event(self, agent_id: AgentId, data: Mapping[str, object], credential: Secret) -> int:
+        """Store an event; see the port of sends."""
+        call = self._call("store_event", agent_id, credential)
+        return await self._serve(call, lambda: _at_once(self.store(data, source=agent_id)))
 
     async def open_session(self, agent_id: AgentId) -> Secret:
         """Open a session; see the port."""

@@ -13,10 +13,14 @@ from proxy.core.elicitation import Answer, AnswerKind
 from proxy.core.flags import FlagSet
 from proxy.core.ids import AgentId, ElicitationId, Sequence
 from proxy.core.inbox import Inbox
+from proxy.core.journal import Change
 from proxy.core.legacy import WaitAsk
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
+from proxy.core.rate import Rate
 from proxy.core.secret import Secret
+from proxy.core.sends import DualSends
+from proxy.core.sent_questions import SentQuestions
 from proxy.core.sequences import SequenceMap
 from proxy.flows.agent_sessions import AgentSessions
 from proxy.flows.errands import Errands
@@ -25,6 +29,9 @@ from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.naming import AnswerNames
 from proxy.flows.respond import Answers, AnswerTaken
+from proxy.flows.send_replies import SendReplies
+from proxy.flows.sends import SendRule, Sends
+from proxy.flows.sends_under_way import SendsUnderWay
 from proxy.flows.wait import WaitServed, serve_peek, serve_wait
 from proxy.stores.memory import MemoryFlagStore
 from tests.support.crash_journal import CrashJournal
@@ -58,6 +65,8 @@ class FlowStand:
     breaker: Breaker
     feeds: Feeds
     answers: Answers
+    sends: Sends
+    replies: SendReplies
     group: asyncio.TaskGroup
 
     @property
@@ -146,14 +155,22 @@ async def flow_stand(
     hold_s: float = 20.0,
     redeliver_s: float = 30.0,
     world: World | None = None,
+    dual_sends: DualSends = DualSends.ASKING,
 ) -> AsyncIterator[FlowStand]:
     """Flows that end with the block; in a `world` that outlives them they go on where an earlier process was."""
     world = world or World()
     clock, bridge, recorder, write = world.clock, world.bridge, world.recorder, world.journal.write
-    book, numbers = QuestionBook(redeliver_s=redeliver_s, write=write), SequenceMap(write=write)
+    sent, numbers = SentQuestions(), SequenceMap(write=write)
+
+    def heard(change: Change) -> None:
+        sent.hear(change)
+        write(change)
+
+    book = QuestionBook(redeliver_s=redeliver_s, write=heard, withholds=sent.withholds)
     names, inbox, found = AnswerNames(book, clock, write), Inbox(write=write), world.journal.begin()
     if found.numbering is not None:
         numbers.restore(found.numbering)
+    sent.restore(found.questions)
     book.restore(found.questions, now=clock.now())
     names.restore(found.names)
     inbox.restore(found)
@@ -183,8 +200,12 @@ async def flow_stand(
             hold_s=hold_s,
             inbox=inbox,
             synced=world.journal.synced,
+            sent=sent,
+            under_way=SendsUnderWay(dual_sends),
         )
         feeds = Feeds(parts, board, max_parked=max_parked)
+        rule = SendRule(mode=dual_sends, rate=Rate(count=10, period_s=60, burst=3), life_s=300.0)
+        replies = SendReplies(feeds, bridge)
         stand = FlowStand(
             clock=clock,
             bridge=bridge,
@@ -192,7 +213,9 @@ async def flow_stand(
             board=board,
             breaker=breaker,
             feeds=feeds,
-            answers=Answers(feeds),
+            answers=Answers(feeds, replies.tell),
+            sends=Sends(feeds, board, rule, bridge=bridge, bus=None),
+            replies=replies,
             group=group,
         )
         try:

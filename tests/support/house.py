@@ -53,6 +53,8 @@ class SharedClock:
     """The Clock port on the manual time of a development Bridge, so that both sides agree what time it is."""
 
     def __init__(self, pace: ManualPace) -> None:
+        self.machine_ahead_s = 0.0
+        """How far the clock of the sidecar's machine is ahead of the Bridge's."""
         self._pace = pace
         self._rings: list[_Ring] = []
 
@@ -60,7 +62,7 @@ class SharedClock:
         return self._pace.monotonic_s()
 
     def wall(self) -> float:
-        return self._pace.wall_s()
+        return self._pace.wall_s() + self.machine_ahead_s
 
     def alarm(self, at: float, ring: Callable[[], None]) -> Alarm:
         made = _Ring(at, ring)
@@ -349,10 +351,15 @@ async def stand(
     *,
     flags: Mapping[str, str] = ON,
     switches: Switches | None = None,
+    ahead_s: float = 0.0,
 ) -> AsyncIterator[Stand]:
-    """A house with an operator, before a Bridge; everybody is in the elicitation cohort unless `flags` say else."""
+    """A house with an operator, before a Bridge; everybody is in the elicitation cohort unless `flags` say else.
+
+    `ahead_s` is how far the clock of its machine is ahead.
+    """
     bridge = await start_bridge(Settings(switches=switches or Switches()))
     clock = SharedClock(bridge.pace)
+    clock.machine_ahead_s = ahead_s
     url = str(bridge.client.make_url("/")).rstrip("/")
     token_file = await asyncio.to_thread(write_tokens, folder)
     given = {**flags, **overrides, "admin.token_file": os.fspath(token_file)}

@@ -24,15 +24,17 @@ Json = dict[str, object]
 class ManualPace(Pace):
     """Time stands still until the test moves it; whoever sleeps is woken when its time has come."""
 
-    __slots__ = ("_fell_asleep", "_now", "_sleepers")
+    __slots__ = ("_fell_asleep", "_now", "_sleepers", "step_s")
 
     def __init__(self) -> None:
+        self.step_s = 0.0
+        """How far the Bridge's wall clock was set forward."""
         self._now = START_S
         self._sleepers: list[tuple[float, asyncio.Event]] = []
         self._fell_asleep = asyncio.Event()
 
     def wall_s(self) -> float:
-        return self._now
+        return self._now + self.step_s
 
     def monotonic_s(self) -> float:
         return self._now

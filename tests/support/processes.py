@@ -28,6 +28,9 @@ LOOK_S = 0.02
 
 Line = Mapping[str, object]
 
+Wrap = Callable[[Sequence[str]], list[str]]
+"""Makes of a command another one that runs it under some condition."""
+
 
 def until(is_so: Callable[[], bool], *, within_s: float, what: str) -> None:
     """Look again and again until something is so; for what another process does and no pipe tells."""
@@ -106,6 +109,10 @@ class Child:
             reader.join(within_s)
         return code
 
+    def poll(self) -> int | None:
+        """The exit code of one that has ended; None while it runs."""
+        return self._process.poll()
+
     def close(self) -> None:
         """Kill what is left of it, and let the pipes go."""
         with suppress(ProcessLookupError):
@@ -133,9 +140,9 @@ class Children:
     def __init__(self) -> None:
         self._children: list[Child] = []
 
-    def run(self, *words: str, env: Mapping[str, str] | None = None) -> Child:
-        """Start one command of the product."""
-        return self._start([*PROGRAM, *words], env)
+    def run(self, *words: str, env: Mapping[str, str] | None = None, wrap: Wrap = list) -> Child:
+        """Start one command of the product, wrapped into another where a test needs it so."""
+        return self._start(wrap([*PROGRAM, *words]), env)
 
     def agent(self, base: str, agent_id: str, *words: str) -> Child:
         """Start the legacy agent's script."""

@@ -21,6 +21,7 @@ BOB, CAROL = AgentId("bob"), AgentId("carol")
 BOBS, OTHER = Secret("Bearer bobs"), Secret("Bearer other")
 
 PARK_S = 600.0
+REQUEST_TIMEOUT_S = 5.0
 
 Wait = asyncio.Task[tuple[Message, ...]]
 
@@ -70,9 +71,11 @@ class SourceStand:
 
 
 @asynccontextmanager
-async def source_stand(*, max_parked_calls: int = 100, tells: bool = True) -> AsyncIterator[SourceStand]:
+async def source_stand(
+    server: AskingServer | None = None, *, max_parked_calls: int = 100, tells: bool = True
+) -> AsyncIterator[SourceStand]:
     """Everything of it has ended with the block."""
-    clock, server, numbers = ManualClock(), AskingServer(), itertools.count(1)
+    clock, server, numbers = ManualClock(), server or AskingServer(), itertools.count(1)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
 
         def spawn(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":
@@ -86,7 +89,7 @@ async def source_stand(*, max_parked_calls: int = 100, tells: bool = True) -> As
             chance=lambda size: next(numbers).to_bytes(size),
             park_s=PARK_S,
             max_parked_calls=max_parked_calls,
-            request_timeout_s=5,
+            request_timeout_s=REQUEST_TIMEOUT_S,
         )
         stand = SourceStand(clock, server, bridge)
         if tells:

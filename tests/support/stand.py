@@ -7,10 +7,11 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlencode
 
 from proxy.core.cohort import bucket_of
-from tests.support.processes import START_S, Child, Children, until
+from tests.support.processes import START_S, Child, Children, Wrap, until
 
 EVERYBODY = {"elicitation_enabled": True, "elicitation_percentage": 100}
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -40,7 +41,14 @@ class Reply:
 
 
 def call(
-    method: str, url: str, body: object = None, *, token: str = "", timeout_s: float = START_S, raw: bytes | None = None
+    method: str,
+    url: str,
+    body: object = None,
+    *,
+    token: str = "",
+    timeout_s: float = START_S,
+    raw: bytes | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Reply:
     """One HTTP call on a connection of its own."""
     payload = raw if raw is not None else None if body is None else json.dumps(body).encode()
@@ -48,6 +56,8 @@ def call(
     request.add_header("Content-Type", "application/json")
     if token:
         request.add_header("Authorization", f"Bearer {token}")
+    for name, value in headers.items():
+        request.add_header(name, value)
     try:
         with OPENER.open(request, timeout=timeout_s) as reply:
             return Reply(reply.status, reply.headers.get_content_type(), reply.read())
@@ -97,7 +107,8 @@ class Stand:
     admin: str = ""
     bridge_process: Child | None = None
     sidecar_process: Child | None = None
-    _token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    """The operator's."""
 
     def start_bridge(self, *words: str, listen: str = "127.0.0.1:0") -> Child:
         """Start the Bridge, or start it again on the port that it had."""
@@ -106,27 +117,37 @@ class Stand:
         self.bridge = str(self.bridge_process.hear(event="ready")["url"])
         return self.bridge_process
 
-    def start_sidecar(self, *words: str, bridge: str = "") -> Child:
+    def start_sidecar(self, *words: str, bridge: str = "", wrap: Wrap = list) -> Child:
         """Start the sidecar, with an operator's token and state that outlives it."""
+        self.launch_sidecar(*words, bridge=bridge, wrap=wrap)
+        return self.hear_sidecar()
+
+    def launch_sidecar(self, *words: str, bridge: str = "", wrap: Wrap = list) -> Child:
+        """The same, without waiting until it is ready, which it may never be."""
         tokens = self.folder / "tokens"
         tokens.touch(mode=0o600)
-        tokens.write_text(f"operator {self._token}\n")
+        tokens.write_text(f"operator {self.token}\n")
         where = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--bridge", bridge or self.bridge]
         keys = ["--state", self.state, "--set", f"admin.token_file={tokens}"]
-        self.sidecar_process = self.children.run("run", *where, *keys, *words)
+        self.sidecar_process = self.children.run("run", *where, *keys, *words, wrap=wrap)
+        return self.sidecar_process
+
+    def hear_sidecar(self) -> Child:
+        """Wait until a sidecar that was launched is ready."""
+        assert self.sidecar_process is not None
         ready = self.sidecar_process.hear(event="ready")
         self.data, self.admin = f"http://{ready['data']}", f"http://{ready['admin']}"
         return self.sidecar_process
 
     def set_flags(self, flags: Mapping[str, object]) -> Mapping[str, object]:
         """Change flags through the admin port."""
-        reply = call("POST", f"{self.admin}/feature_flags", flags, token=self._token)
+        reply = call("POST", f"{self.admin}/feature_flags", flags, token=self.token)
         assert reply.status == 200, reply.body
         return reply.json
 
     def flags(self) -> Mapping[str, object]:
         """The flags as the admin port shows them."""
-        return call("GET", f"{self.admin}/feature_flags", token=self._token).json
+        return call("GET", f"{self.admin}/feature_flags", token=self.token).json
 
     def switch(self, **switches: object) -> None:
         """Set switches of the development Bridge."""
@@ -158,6 +179,6 @@ class Stand:
         return int(str(call("GET", f"{self.bridge}/dev/counters").json["parked_waits"]))
 
     def _parked(self) -> int:
-        text = call("GET", f"{self.admin}/metrics", token=self._token).body.decode()
+        text = call("GET", f"{self.admin}/metrics", token=self.token).body.decode()
         lines = (line.split() for line in text.splitlines() if line.startswith("elicit_sidecar_parked_waits "))
         return int(next((float(value) for _, value in lines), -1))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from proxy.core.errors import StateUnavailable
-from proxy.stores.writer import SqliteWriter, is_damage, open_database
+from proxy.stores.database import is_damage, open_database
+from proxy.stores.writer import SqliteWriter
 from tests.support.disk_faults import (
     FULL,
     IO_ERROR,

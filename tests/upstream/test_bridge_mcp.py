@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import NoReturn
 
 import pytest
 
@@ -176,13 +177,17 @@ async def test_a_server_that_is_gone_is_unavailable(stand: SourceStand) -> None:
         await stand.bridge.wait(BOB, BOBS, since=0, hold_s=5)
 
 
+class Broken(AskingServer):
+    """A mistake is planted in it."""
+
+    __slots__ = ()
+
+    async def request(self, *_: object, **__: object) -> NoReturn:
+        raise ZeroDivisionError("planted")
+
+
 async def test_a_defect_ends_its_wait_and_is_reported() -> None:
-    async with source_stand() as stand:
-
-        async def broken(*_: object, **__: object) -> None:
-            raise ZeroDivisionError("planted")
-
-        stand.server.request = broken  # type: ignore[method-assign, assignment]  # a mistake is planted
+    async with source_stand(Broken()) as stand:
         waiting = await stand.wait()
         assert isinstance(waiting.exception(), BridgeUnavailable)
         assert [where for where, _ in stand.defects] == ["wait at the MCP server"]

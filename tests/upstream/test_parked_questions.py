@@ -1,18 +1,29 @@
 """Questions of an MCP server: who is told, who may answer, and how they end."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from proxy.core.elicitation import Answer, AnswerKind, BridgeStatus
-from proxy.core.errors import BridgeRefused, BridgeUnavailable
+from proxy.core.errors import BridgeFault, BridgeRefused, BridgeTimeout, BridgeUnavailable
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.secret import Secret
 from proxy.mcp.ask import Answered, CannotBeAsked, FormQuestion, UrlQuestion
 from proxy.upstream import parked_questions
 from tests.support.asking_server import COLOUR, SCHEMA, events, item
 from tests.support.manual_clock import settle
-from tests.support.source_stand import BOB, BOBS, CAROL, OTHER, PARK_S, SourceStand, sequences, source_stand
+from tests.support.source_stand import (
+    BOB,
+    BOBS,
+    CAROL,
+    OTHER,
+    PARK_S,
+    REQUEST_TIMEOUT_S,
+    SourceStand,
+    sequences,
+    source_stand,
+)
 
 pytestmark = pytest.mark.requirement("mcp.source")
 
@@ -212,3 +223,98 @@ async def test_an_answer_in_the_very_moment_in_which_the_server_takes_its_questi
     await settle()
     assert await stand.status(question) is BridgeStatus.CANCELLED
     assert stand.withdrawn == [question]
+
+
+# An answer stands when the server has taken it.
+
+ARRIVES = pytest.mark.requirement("mcp.source.arrival")
+
+
+async def begin(
+    stand: SourceStand, question: ElicitationId, kind: AnswerKind = AnswerKind.ACCEPT
+) -> "asyncio.Task[None]":
+    """Give an answer without waiting for its end."""
+    giving = asyncio.get_running_loop().create_task(stand.give(question, kind))
+    await settle()
+    return giving
+
+
+@ARRIVES
+async def test_an_answer_stands_only_when_the_server_has_taken_it(stand: SourceStand) -> None:
+    _, call, asking, question = await stand.asked()
+    call.holds_back = True
+    giving = await begin(stand, question)
+    assert asking.result() == ACCEPTED
+    assert not giving.done()
+    assert await stand.status(question) is BridgeStatus.PENDING
+    assert await stand.bridge.pending(BOB, BOBS) == ()
+    call.asked[0].arrival.tell()
+    await giving
+    assert await stand.status(question) is BridgeStatus.ACCEPTED
+    assert stand.withdrawn == []
+
+
+@ARRIVES
+@pytest.mark.parametrize("fault", [BridgeUnavailable("gone"), BridgeRefused("no", bridge_status=500)])
+@pytest.mark.parametrize("kind", list(AnswerKind))
+async def test_an_answer_that_the_server_does_not_take_is_no_success_and_its_question_is_over(
+    stand: SourceStand, kind: AnswerKind, fault: BridgeFault
+) -> None:
+    _, call, _, question = await stand.asked()
+    call.holds_back = True
+    giving, again = await begin(stand, question, kind), await begin(stand, question, kind)
+    call.asked[0].arrival.tell(fault)
+    for each in (giving, again):
+        with pytest.raises(type(fault)):
+            await each
+    assert await stand.status(question) is BridgeStatus.CANCELLED
+    assert stand.withdrawn == [question]
+    with pytest.raises(BridgeRefused) as caught:
+        await stand.give(question, kind)
+    assert caught.value.bridge_status == 409
+
+
+@ARRIVES
+async def test_an_answer_whose_fate_is_not_known_in_time_is_pending_and_may_be_given_again(stand: SourceStand) -> None:
+    _, call, _, question = await stand.asked()
+    call.holds_back = True
+    giving = await begin(stand, question)
+    await stand.clock.advance(REQUEST_TIMEOUT_S - 0.1)
+    assert not giving.done()
+    await stand.clock.advance(0.1)
+    with pytest.raises(BridgeTimeout):
+        await giving
+    assert await stand.status(question) is BridgeStatus.PENDING
+    with pytest.raises(BridgeRefused) as caught:
+        await stand.give(question, AnswerKind.DECLINE)
+    assert caught.value.bridge_status == 409
+    again = await begin(stand, question)
+    await stand.clock.advance(PARK_S)  # an answer on its way does not expire
+    with pytest.raises(BridgeTimeout):
+        await again
+    call.asked[0].arrival.tell()
+    assert await stand.status(question) is BridgeStatus.ACCEPTED
+
+
+@ARRIVES
+async def test_an_answer_that_comes_together_with_the_end_of_its_question_is_no_success(stand: SourceStand) -> None:
+    _, _, asking, question = await stand.asked()
+    answer = Answer(elicitation_id=question, kind=AnswerKind.ACCEPT, content={"colour": "red"})
+    giving = asyncio.get_running_loop().create_task(stand.bridge.respond(answer, BOB, BOBS))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(BridgeUnavailable):
+        await giving
+    assert await stand.status(question) is BridgeStatus.CANCELLED
+    assert stand.withdrawn == [question]
+
+
+@ARRIVES
+async def test_whoever_gives_up_waiting_leaves_the_answer_on_its_way(stand: SourceStand) -> None:
+    _, call, _, question = await stand.asked()
+    call.holds_back = True
+    giving = await begin(stand, question)
+    giving.cancel()
+    await settle()
+    call.asked[0].arrival.tell()
+    assert await stand.status(question) is BridgeStatus.ACCEPTED
