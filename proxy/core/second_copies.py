@@ -5,7 +5,7 @@ the sender's sidecar took it for an agent of the other cohort, would read both: 
 one moment, and a wait that is held at the Bridge is not called back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -27,14 +27,29 @@ def second_copies(messages: Sequence[Message], agent_id: AgentId) -> frozenset[i
     """The numbers of notes whose events are among the same messages, and ask this agent the very same."""
     by_number = {message.sequence: message for message in messages}
     found = set()
-    for message in messages:
-        question = _asked(message) if _QUOTED_MARK in message.data else None
-        if question is None or question.to_agent != agent_id or question.made_from is None:
-            continue
-        event = by_number.get(question.made_from)
+    for message, question in _asking(messages, agent_id):
+        event = by_number.get(question.made_from or 0)
         if event is not None and is_made_from(question, event):
             found.add(message.sequence)
     return frozenset(found)
+
+
+def events_to_compare(messages: Sequence[Message], agent_id: AgentId) -> dict[int, int]:
+    """The numbers of notes for this agent whose events are not among the messages, each with its event's number."""
+    known = {message.sequence for message in messages}
+    return {
+        message.sequence: question.made_from
+        for message, question in _asking(messages, agent_id)
+        if question.made_from is not None and question.made_from not in known
+    }
+
+
+def _asking(messages: Sequence[Message], agent_id: AgentId) -> Iterator[tuple[Message, Elicitation]]:
+    """Notes of questions to this agent that say they were made from events."""
+    for message in messages:
+        question = _asked(message) if _QUOTED_MARK in message.data else None
+        if question is not None and question.to_agent == agent_id and question.made_from is not None:
+            yield message, question
 
 
 def _asked(message: Message) -> Elicitation | None:

@@ -4,6 +4,7 @@ Source: PROTOCOL.md 2.1 to 2.7, 4.2 (A3 x B2).
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from proxy.core.secret import Secret
 from proxy.downstream.body import read_body
 from proxy.downstream.mcp_down_reply import DownReply
 from proxy.downstream.served import Draft
+from proxy.flows.era_up import Edit
 from proxy.flows.parked_call import DownCall
 from proxy.flows.parked_calls import Asking, Finished, ParkedCalls, Turn
 from proxy.mcp.calling import OnNote, Outgoing
@@ -40,9 +42,10 @@ MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 class DownDoor:
     """The doors of one MCP path for newer clients."""
 
-    __slots__ = ("_clock", "_is_over", "_parked", "_spawn", "_upstream")
+    __slots__ = ("_clock", "_edit", "_is_over", "_parked", "_spawn", "_upstream")
 
-    def __init__(self, upstream: McpUpstream, parked: ParkedCalls, clock: Clock, spawn: Spawn) -> None:
+    def __init__(self, upstream: McpUpstream, parked: ParkedCalls, clock: Clock, spawn: Spawn, *, edit: Edit) -> None:
+        self._edit = edit
         self._upstream = upstream
         self._parked = parked
         self._clock = clock
@@ -110,6 +113,8 @@ class DownDoor:
         turn: Turn = await self._parked.serve(call)
         match turn:
             case Finished(response):
+                if response.result is not None:
+                    response = replace(response, result=self._edit(asked.method, response.result))
                 return reply_of(asked.method, asked.id, response)
             case Asking(requests, state):
                 info = await self._server_info(call.outgoing)

@@ -50,6 +50,9 @@ TAKE_BACK_S: Final = 1.0
 _HAS_NO_WAY: Final = frozenset({INVALID_REQUEST, METHOD_NOT_FOUND})
 """Errors of a client that cannot be asked at all. Source: PROTOCOL.md 3.5."""
 
+Edit = Callable[[str, bytes], bytes]
+"""Gives the result of a method as its client gets it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class EraUp:
@@ -63,6 +66,8 @@ class EraUp:
     begin: Callable[[Coroutine[object, object, None], str], "asyncio.Task[None]"]
     """Start work that goes on when its caller has left."""
     defect: Defect
+    edit: Edit
+    """What a result of this method becomes on its way."""
     park_s: float
     """How long a question waits for its answer, and a call goes on without its client."""
     max_parked: int
@@ -171,6 +176,8 @@ class EraUp:
 
         try:
             response = await self.upstream.request(Era.ENVELOPE, outgoing, on_ask=ask, on_note=note)
+            if response.result is not None:
+                response = replace(response, result=self.edit(call.request.method, response.result))
             call.reply = reply_message(call.request, response)
         except SidecarError as error:
             call.error = error

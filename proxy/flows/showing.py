@@ -8,17 +8,27 @@ a second copy.
 Source: ARCHITECTURE.md 2.4; docs/decisions/0006-dual-sends.md.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from proxy.core.bookkeeping import NoteKind, read_note
 from proxy.core.elicitation import Elicitation
+from proxy.core.errors import BridgeFault
 from proxy.core.ids import AgentId
 from proxy.core.journal import QuestionState
 from proxy.core.legacy import Message
+from proxy.core.second_copies import events_to_compare, second_copies
+from proxy.core.secret import Secret
 from proxy.core.sends import may_have_become_one, send_of, sent_item
 from proxy.flows.feed_parts import FeedParts
 from proxy.flows.waiter import Parcel
+
+LOOK_S: Final = 1.0
+"""Shortest wait that looks into the log. Source: BRIDGE.md 2.3."""
+
+MAX_COMPARED: Final = 5
+"""Most events that are read again for one batch of messages. Source: ours."""
 
 
 def show(parts: FeedParts, agent_id: AgentId, raw: Parcel, message: Message) -> tuple[Parcel | None, Parcel | None]:
@@ -59,6 +69,23 @@ def _asked(parts: FeedParts, question: Elicitation, message: Message, raw: Parce
         return raw
     body = sent_item(question, message, sequence=raw.sequence)
     return replace(raw, body=body, elicitation_id=question.elicitation_id)
+
+
+async def see_second_copies(parts: FeedParts, agent_id: AgentId, secret: Secret, messages: Sequence[Message]) -> None:
+    """Recognise notes that tell an agent on the legacy way what it reads, or has read, as messages.
+
+    A note whose event cannot be read now is shown: better twice than not at all.
+    """
+    parts.sent.saw_copies(agent_id, second_copies(messages, agent_id))
+    named = events_to_compare(messages, agent_id)
+    for note, event in list(named.items())[:MAX_COMPARED]:
+        if parts.sent.is_copy(agent_id, note) or parts.sent.known_by(agent_id, (event,)):
+            continue
+        try:
+            found = await parts.bridge.wait(agent_id, secret, since=event - 1, hold_s=LOOK_S)
+        except BridgeFault:
+            return
+        parts.sent.saw_copies(agent_id, second_copies([*found[:1], *messages], agent_id))
 
 
 async def sends_settled(parts: FeedParts, agent_id: AgentId, messages: Iterable[Message]) -> None:

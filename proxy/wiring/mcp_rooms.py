@@ -85,7 +85,7 @@ class McpRooms:
         )
         note = wait_is_deprecated(frozenset(config.wait.tools), config.legacy.guide_url)
         self.tools = ToolList(inside.board, note)
-        self._down = DownDoor(outside.upstream, self._parked, clock, inside.spawn)
+        self._down = DownDoor(outside.upstream, self._parked, clock, inside.spawn, edit=self.tools.noted)
 
     def door(self) -> McpDoor:
         """The door of the MCP path."""
@@ -114,6 +114,7 @@ class McpRooms:
             clock=self.inside.clock,
             begin=self.inside.errands.begin,
             defect=self.inside.recorder.defect,
+            edit=self.tools.noted,
             park_s=bridge.park_s,
             max_parked=bridge.max_parked_calls,
         )

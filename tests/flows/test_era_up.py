@@ -47,6 +47,7 @@ def _flow(group: asyncio.TaskGroup, server: ScriptedServer) -> EraUp:
         clock=clock,
         begin=begin,
         defect=FakeRecorder().defect,
+        edit=lambda _, result: result,
         park_s=60,
         max_parked=1,
     )

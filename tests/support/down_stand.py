@@ -313,7 +313,7 @@ async def down_stand(
     server, recorder, time = OldServer(), FakeRecorder(), clock or ManualClock()
     flow = parked_calls(upstream or server, time, recorder=recorder, park_s=park_s, max_parked=max_parked)
     async with flow as parked:
-        door = DownDoor(upstream or server, parked, time, parked.spawn)
+        door = DownDoor(upstream or server, parked, time, parked.spawn, edit=lambda _, result: result)
 
         async def handle(request: web.Request) -> web.StreamResponse:
             request[ENDS_WITH_PEER] = True  # as the data port does for this path

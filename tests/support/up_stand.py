@@ -201,6 +201,7 @@ async def up_stand(
             clock=clock,
             begin=errands.begin,
             defect=recorder.defect,
+            edit=lambda _, result: result,
             park_s=PARK_S,
             max_parked=max_parked,
         )
