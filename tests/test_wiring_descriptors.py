@@ -4,7 +4,6 @@ import resource
 
 import pytest
 
-from proxy.wiring import descriptors
 from proxy.wiring.descriptors import ENOUGH, descriptor_limit, raise_descriptor_limit
 
 pytestmark = pytest.mark.requirement("descriptors.limit")
@@ -40,7 +39,7 @@ class Limits:
     ids=["raised", "as high as may be", "no hard limit", "less than the system says", "no limit at all"],
 )
 def test_it_is_raised_as_far_as_the_system_lets_us(monkeypatch: pytest.MonkeyPatch, limits: Limits, after: int) -> None:
-    monkeypatch.setattr(descriptors.resource, "getrlimit", limits.get)
-    monkeypatch.setattr(descriptors.resource, "setrlimit", limits.set)
+    monkeypatch.setattr(resource, "getrlimit", limits.get)
+    monkeypatch.setattr(resource, "setrlimit", limits.set)
     assert raise_descriptor_limit() == after
     assert descriptor_limit() == after

@@ -75,3 +75,44 @@ async def test_a_state_that_another_process_holds_is_read_and_shown_until_it_is_
         await until_told(is_whole)
         assert await _reasons(made) == []
     await asyncio.to_thread(other.close)
+
+
+def _spoil_history(path: Path) -> None:
+    """Make the history longer than what SQLite keeps in memory, and overwrite a part of it on the disk."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    rows = [(number, "x" * 3_000) for number in range(10, 1_510)]
+    connection.execute("BEGIN")
+    connection.executemany("INSERT INTO flag_history VALUES (?, 1.0, 'op', ?, '{}')", rows)
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 4 // 4096 * 4096)
+        file.write(b"\xa5" * (size // 2))
+
+
+@pytest.mark.requirement("state.lost")
+async def test_a_state_that_is_damaged_while_it_is_used_is_set_aside_and_goes_on_with_what_is_in_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = await _given(tmp_path)
+    async with house(NOBODY, given) as made:
+        before = await made.flags(elicitation_percentage=25, reason="week 5")
+        await asyncio.to_thread(_spoil_history, tmp_path / "state.db")
+        heard = await made.admin("GET", "/feature_flags/history?limit=1000")
+        assert (heard.status, heard.problem["code"]) == (503, "state_unavailable")
+
+        async def is_set_aside() -> bool:
+            reasons = (await made.admin("GET", "/readyz")).json["reasons"]
+            return len(reasons) == 1 and "state was set aside" in str(reasons) if isinstance(reasons, list) else False
+
+        await until_told(is_set_aside)
+        assert (await made.metrics())["elicit_sidecar_state_set_aside"] == 1
+        assert (await made.admin("GET", "/feature_flags")).json == before
+        assert (await made.flags(elicitation_percentage=30))["version"] == int(str(before["version"])) + 1
+    lines = ("journal in trouble", "state was damaged and set aside", "journal whole again")
+    assert [sum(line in str(record.msg) for record in caplog.records) for line in lines] == [1, 1, 1]
+    async with house(NOBODY, given) as made:
+        assert await _reasons(made) == []
+        assert (await made.admin("GET", "/feature_flags")).json["elicitation_percentage"] == 30

@@ -17,14 +17,13 @@ from proxy.core.exchange import BridgeSaid, Event, Stirred, WayFailed
 from proxy.core.ids import AgentId
 from proxy.core.journal import MessageKept
 from proxy.core.legacy import Message, parse_message, renumbered
-from proxy.core.second_copies import second_copies
 from proxy.core.secret import Secret
 from proxy.flows.budget import Budget
 from proxy.flows.credential import TOKEN_REFUSED, BridgeCredential
 from proxy.flows.feed_parts import FeedParts
 from proxy.flows.pause import Pause
 from proxy.flows.question_poll import QuestionPoll
-from proxy.flows.showing import may_have_been_asked, sends_settled, show
+from proxy.flows.showing import may_have_been_asked, see_second_copies, sends_settled, show
 from proxy.flows.waiter import Parcel, Waiter
 
 FIRST_RETRY_S: Final = 0.05
@@ -330,9 +329,12 @@ class Feed:
         note, which is all that the legacy way has of the question. A send that is becoming a question is held back
         for it, and one that may have become one elsewhere is looked for.
         """
-        if not any(waiter.on_elicitation for waiter in self.waiters):
-            return True
         messages = [read.message for read in batch.messages]
+        ways = {waiter.on_elicitation for waiter in self.waiters}
+        if False in ways:
+            await see_second_copies(self._parts, self.agent_id, self.access.secret, messages)
+        if True not in ways:
+            return True
         await sends_settled(self._parts, self.agent_id, messages)
         if not self._asks(batch):
             # A send is delivered as it is where its question cannot be looked for.
@@ -361,9 +363,6 @@ class Feed:
 
     def _hand_out(self, batch: _Batch) -> None:
         """Give a batch to all waits that stand in it; one that joined with a lower cursor must not skip to its end."""
-        self._parts.sent.saw_copies(
-            self.agent_id, second_copies([read.message for read in batch.messages], self.agent_id)
-        )
         raw, translated = self._parcels((read.number, read.body, read.message) for read in batch.messages)
         upto = batch.messages[-1].number
         if not translated:

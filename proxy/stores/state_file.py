@@ -59,15 +59,17 @@ class Renewer:
         self.unreadable: frozenset[str] = frozenset()
         """Tables of that file that could not be carried over."""
 
-    def __call__(self, path: Path) -> sqlite3.Connection:
-        """Set the file aside, where there is one, and open a fresh one with what could be read of it.
+    def __call__(self, path: Path, *, is_damaged: bool) -> sqlite3.Connection:
+        """Set the file aside, where there is one, and open a fresh one, with what could be read of a damaged one.
+
+        What somebody has put in its place is not read: our own log may still stand beside it.
 
         Raises:
             StateUnavailable: it cannot be moved, or a fresh one cannot be made.
         """
         if not path.exists():
             return open_database(path)
-        carried = _salvaged(path)
+        carried = _salvaged(path) if is_damaged else {}
         aside = _free_name(path, self._wall())
         try:
             for suffix in BESIDE:
@@ -76,7 +78,7 @@ class Renewer:
                     part.rename(aside.with_name(aside.name + suffix))
         except OSError as error:
             raise StateUnavailable(
-                f"the state file {path} is damaged and cannot be set aside: {error}; move it away or set state.url"
+                f"the state file {path} is lost and cannot be set aside: {error}; move it away or set state.url"
             ) from error
         self.set_aside, self.unreadable = str(aside), frozenset(CARRIED.keys() - carried.keys())
         self.told(self.set_aside)
@@ -127,7 +129,7 @@ def open_state_file(path: Path, *, wall: Callable[[], float]) -> StateFile:
 
 
 def _begin_anew(path: Path, renewer: Renewer) -> StateFile:
-    writer = SqliteWriter(path, renewer(path), renew=renewer)
+    writer = SqliteWriter(path, renewer(path, is_damaged=True), renew=renewer)
     return StateFile(writer=writer, renewer=renewer, flags_are_lost="flags" in renewer.unreadable)
 
 

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from proxy.core.errors import StateUnavailable
 from proxy.stores.database import BUSY_S, LOOKS, code_of, is_damage, open_database, open_read_only, told
@@ -65,8 +65,19 @@ class _Job:
             self.future.set_result(self.result)
 
 
-Renew = Callable[[Path], sqlite3.Connection]
-"""Sets a damaged file aside, where there is one, and opens a fresh one. Raises StateUnavailable. Blocks."""
+class Renew(Protocol):
+    """Begins a fresh state file in the place of a lost one."""
+
+    def __call__(self, path: Path, *, is_damaged: bool) -> sqlite3.Connection:
+        """Set aside what is there, and open a fresh file; blocks.
+
+        What is damaged is our own, and is carried over as far as it can be read; anything else is somebody else's.
+
+        Raises:
+            StateUnavailable: a fresh file cannot be made.
+        """
+        ...
+
 
 WriteBack = Callable[[sqlite3.Connection], None]
 """Writes what must not be missing into a fresh file, where it is missing."""
@@ -77,6 +88,18 @@ GiveUp = Callable[[str], None]
 
 def _nobody(_: str) -> None:
     """Whoever does not care."""
+
+
+def open_anew(path: Path, *, is_damaged: bool) -> sqlite3.Connection:
+    """Begin a fresh file only where there is none.
+
+    Raises:
+        StateUnavailable: there is one, or a fresh one cannot be made.
+    """
+    if path.exists():
+        state = "is damaged" if is_damaged else "is another one"
+        raise StateUnavailable(f"the state file {path} {state}; move it away")
+    return open_database(path)
 
 
 class SqliteWriter:
@@ -91,7 +114,7 @@ class SqliteWriter:
         connection: sqlite3.Connection | None = None,
         *,
         is_read_only: bool = False,
-        renew: Renew = open_database,
+        renew: Renew = open_anew,
     ) -> None:
         self.given_up: GiveUp = _nobody
         self._path = path
@@ -100,8 +123,9 @@ class SqliteWriter:
         self._why_read_only = ""
         """What the last attempt to open it for writing said."""
         self._renew = renew
-        self._why_renew = ""
-        """Why the file is given up; empty while it is not."""
+        self._is_damaged = False
+        self._is_taken_away = False
+        """Why the file is given up."""
         self._write_back: list[WriteBack] = []
         self._files = _files(path)
         self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_QUEUED)
@@ -183,16 +207,17 @@ class SqliteWriter:
         """
         if self._is_read_only:
             self._open_after_all()
-        elif not self._why_renew and _files(self._path) != self._files:
-            self._give_up("the state file was taken away")
-        if self._why_renew:
+        elif not (self._is_damaged or self._is_taken_away) and _files(self._path) != self._files:
+            self._is_taken_away = True
+            self.given_up("the state file was taken away")
+        if self._is_damaged or self._is_taken_away:
             self._connection.close()  # first, as its end may take away the log that stands beside the name
-            self._change_to(self._renew(self._path))
+            self._change_to(self._renew(self._path, is_damaged=not self._is_taken_away))
             self._connection.execute("BEGIN IMMEDIATE")
             for write_back in self._write_back:
                 write_back(self._connection)
             self._connection.execute("COMMIT")
-            self._why_renew = ""
+            self._is_damaged = self._is_taken_away = False
 
     def _open_after_all(self) -> None:
         """Open a file for writing that could only be read so far; where that fails again, reading goes on."""
@@ -246,13 +271,9 @@ class SqliteWriter:
         return refusal
 
     def _look_for_damage(self, error: Exception) -> None:
-        if is_damage(error):
-            self._give_up(f"the state file is damaged: {error}")
-
-    def _give_up(self, why: str) -> None:
-        if not self._why_renew:
-            self._why_renew = why
-            self.given_up(why)
+        if is_damage(error) and not (self._is_damaged or self._is_taken_away):
+            self._is_damaged = True
+            self.given_up(f"the state file is damaged: {error}")
 
 
 def _files(path: Path) -> tuple[int, ...]:

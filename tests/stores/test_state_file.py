@@ -146,7 +146,7 @@ class TestDamaged:
 
         path.write_bytes(b"noise" * 1000)
         monkeypatch.setattr(Path, "rename", refuses)
-        with pytest.raises(StateUnavailable, match="damaged and cannot be set aside: not yours; move it away"):
+        with pytest.raises(StateUnavailable, match="lost and cannot be set aside: not yours; move it away"):
             open_state_file(path, wall=lambda: NOW)
 
 
