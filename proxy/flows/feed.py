@@ -7,7 +7,7 @@ working on an abandoned one; when the last agent hangs up, both end.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from proxy.core.exchange import BridgeSaid, Event, Stirred, WayFailed
 from proxy.core.ids import AgentId
 from proxy.core.journal import MessageKept
 from proxy.core.legacy import Message, parse_message, renumbered
+from proxy.core.routing import Reason
 from proxy.core.secret import Secret
 from proxy.flows.budget import Budget
 from proxy.flows.credential import TOKEN_REFUSED, BridgeCredential
@@ -330,21 +331,23 @@ class Feed:
         for it, and one that may have become one elsewhere is looked for.
         """
         messages = [read.message for read in batch.messages]
-        ways = {waiter.on_elicitation for waiter in self.waiters}
-        if False in ways:
+        if any(waiter.on_elicitation for waiter in self.waiters):
+            failed = await self._catch_up(messages)
+            if failed is not None:
+                self._post_all(WayFailed(failed))
+                return False
+        if not all(waiter.on_elicitation for waiter in self.waiters):
             await see_second_copies(self._parts, self.agent_id, self.access.secret, messages)
-        if True not in ways:
-            return True
+        return True
+
+    async def _catch_up(self, messages: Sequence[Message]) -> Reason | None:
         await sends_settled(self._parts, self.agent_id, messages)
-        if not self._asks(batch):
-            # A send is delivered as it is where its question cannot be looked for.
-            if not self._budget.until_message() and may_have_been_asked(self._parts, self.agent_id, messages):
-                await self._questions.look_up()
-            return True
-        failed = await self._questions.catch_up()
-        if failed is not None:
-            self._post_all(WayFailed(failed))
-        return failed is None
+        if any(asks(message, self.agent_id) for message in messages):
+            return await self._questions.catch_up()
+        # A send is delivered as it is where its question cannot be looked for.
+        if not self._budget.until_message() and may_have_been_asked(self._parts, self.agent_id, messages):
+            await self._questions.look_up()
+        return None
 
     def _asks(self, batch: _Batch) -> bool:
         return any(asks(read.message, self.agent_id) for read in batch.messages)

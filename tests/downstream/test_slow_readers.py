@@ -12,7 +12,7 @@ import pytest
 from proxy.downstream import wait_http
 from tests.support.house import OFF, house, objects, stand, until
 
-pytestmark = pytest.mark.requirement("backpressure")
+pytestmark = pytest.mark.requirement("backpressure.bound")
 
 PIECE = bytes(64 * 1024)
 PIECES = 512

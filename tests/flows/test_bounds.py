@@ -113,7 +113,7 @@ async def _looked_up(made: FlowStand, token: Secret, question: Elicitation) -> o
     return await give(made, question, {}, token=token)
 
 
-@pytest.mark.requirement("backpressure")
+@pytest.mark.requirement("backpressure.bound")
 class TestAgentsThatDoNotRead:
     async def test_one_that_never_comes_back_leaves_nothing_when_its_questions_have_expired(self) -> None:
         async with flow_stand() as made:
