@@ -8,6 +8,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 import pytest
 import uvloop
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")  # how long an example takes is the machine's doing
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 """Set where everything must run: a skipped test then counts as failed, with its reason."""

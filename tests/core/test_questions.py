@@ -428,3 +428,12 @@ def test_the_same_answer_may_come_again_after_the_deadline_when_it_may_have_arri
     with pytest.raises(ElicitationExpired):
         book.claim(DECLINE, BOB, wall=EXPIRES)
     assert book.claim(_accept(), BOB, wall=EXPIRES) is Claim.SEND
+
+
+def test_what_nobody_claimed_is_released_without_effect() -> None:
+    book = _book(_question())
+    changes: list[Change] = []
+    book.write = changes.append
+    book.release(E1)
+    assert changes == []
+    assert _offered(book) == [E1]

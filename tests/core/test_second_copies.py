@@ -9,7 +9,7 @@ from proxy.core.bus import question_data
 from proxy.core.elicitation import Elicitation
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import parse_wait_reply
-from proxy.core.second_copies import second_copies, without_second_copies
+from proxy.core.second_copies import events_to_compare, second_copies, without_second_copies
 from proxy.core.send_marks import MARK, marked
 
 ALICE, BOB, CAROL = AgentId("alice"), AgentId("bob"), AgentId("carol")
@@ -88,6 +88,14 @@ def test_for_every_other_agent_the_note_is_what_it_always_was() -> None:
     messages = parse_wait_reply(_body(SENT, NOTED))
     assert second_copies(messages, BOB) == {8}
     assert second_copies(messages, CAROL) == frozenset()
+
+
+@pytest.mark.requirement("dual.one_copy")
+def test_a_note_that_comes_alone_names_the_event_to_compare_it_with() -> None:
+    messages = parse_wait_reply(_body({"text": "another"}, {**NOTED, "schema": marked(SCHEMA, 3)}))
+    assert events_to_compare(messages, BOB) == {8: 3}
+    assert events_to_compare(messages, CAROL) == {}
+    assert events_to_compare(parse_wait_reply(_body(SENT, NOTED)), BOB) == {}
 
 
 def test_a_reply_that_cannot_be_taken_apart_passes() -> None:

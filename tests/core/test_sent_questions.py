@@ -9,7 +9,7 @@ from proxy.core.elicitation import Elicitation
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import End, KeptQuestion, QuestionEnded, QuestionNoted, QuestionOffered, QuestionState
 from proxy.core.legacy import Message, parse_wait_reply
-from proxy.core.sent_questions import MAX_AGENTS, MAX_COPIES, SentQuestions
+from proxy.core.sent_questions import MAX_AGENTS, MAX_COPIES, MAX_ENDED, SentQuestions
 
 ALICE, BOB, CAROL = AgentId("alice"), AgentId("bob"), AgentId("carol")
 MADE = Elicitation(
@@ -136,3 +136,32 @@ def test_of_too_many_second_copies_the_oldest_go() -> None:
         sent.saw_copies(AgentId(f"agent-{number}"), (1,))
     assert not sent.is_party(BOB)
     assert sent.is_party(AgentId("agent-0"))
+
+
+@pytest.mark.requirement("dual.expired")
+def test_a_true_question_that_ended_without_an_answer_is_remembered_for_late_ones(sent: SentQuestions) -> None:
+    other = replace(MADE, elicitation_id=E2)
+    sent.hear(QuestionNoted(other))
+    sent.believe(E1)
+    sent.hear(QuestionEnded(E2, End.WITHDRAWN))
+    assert sent.ended(E2) is None, "nobody knows whether it was one"
+    sent.hear(QuestionEnded(E1, End.EXPIRED))
+    assert sent.ended(E1) == MADE
+    sent.hear(QuestionNoted(MADE))
+    sent.believe(E1)
+    answered = SentQuestions()
+    answered.hear(QuestionNoted(MADE))
+    answered.believe(E1)
+    answered.hear(QuestionEnded(E1, End.FORGOTTEN))
+    assert answered.ended(E1) is None
+
+
+def test_of_too_many_that_ended_the_oldest_go() -> None:
+    sent = SentQuestions()
+    for number in range(MAX_ENDED + 1):
+        each = replace(MADE, elicitation_id=ElicitationId(f"e{number}"))
+        sent.hear(QuestionNoted(each))
+        sent.believe(each.elicitation_id)
+        sent.hear(QuestionEnded(each.elicitation_id, End.WITHDRAWN))
+    assert sent.ended(ElicitationId("e0")) is None
+    assert sent.ended(ElicitationId("e1")) is not None
