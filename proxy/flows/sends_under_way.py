@@ -37,6 +37,10 @@ class SendsUnderWay:
         for pause in self._held.get(send.to_agent, ()):
             pause.end()
 
+    def is_any(self, agent_id: AgentId) -> bool:
+        """Whether anything is under way to this agent."""
+        return agent_id in self._open
+
     async def settled(self, agent_id: AgentId, senders: Collection[str], clock: Clock) -> None:
         """Wait until nothing is under way from these senders to the agent, one second at most."""
         until = clock.now() + HOLD_S

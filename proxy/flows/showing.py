@@ -51,7 +51,7 @@ def _is_second_copy(parts: FeedParts, agent_id: AgentId, message: Message, numbe
     note = read_note(message)
     if note is None or note.made_from is None:
         return False
-    if note.kind is NoteKind.QUESTION:
+    if note.kind is not NoteKind.ANSWER:  # on a bus the note of a question that is over is another
         if parts.sent.is_copy(agent_id, message.sequence):
             return True
         return note.addressee == agent_id and parts.sent.is_told(agent_id, note.asker, note.made_from)
@@ -61,9 +61,7 @@ def _is_second_copy(parts: FeedParts, agent_id: AgentId, message: Message, numbe
 def _asked(parts: FeedParts, question: Elicitation, message: Message, raw: Parcel) -> Parcel | None:
     """The question in the event's stead; nothing once it is answered, the event where it no longer can be."""
     listed = parts.book.listed(question.elicitation_id)
-    if listed is None:
-        return raw
-    if listed.state in {QuestionState.CLAIMED, QuestionState.ANSWERED}:
+    if listed is not None and listed.state in {QuestionState.CLAIMED, QuestionState.ANSWERED}:
         return None
     if not parts.book.still_asks(question.elicitation_id, wall=parts.clock.wall()):
         return raw
@@ -90,6 +88,8 @@ async def see_second_copies(parts: FeedParts, agent_id: AgentId, secret: Secret,
 
 async def sends_settled(parts: FeedParts, agent_id: AgentId, messages: Iterable[Message]) -> None:
     """Wait until the questions that are being made here from these messages are made, or it takes too long."""
+    if not parts.under_way.is_any(agent_id):
+        return
     senders = {send.from_agent for send in map(send_of, messages) if send is not None and send.to_agent == agent_id}
     await parts.under_way.settled(agent_id, senders, parts.clock)
 
@@ -97,7 +97,9 @@ async def sends_settled(parts: FeedParts, agent_id: AgentId, messages: Iterable[
 def may_have_been_asked(parts: FeedParts, agent_id: AgentId, messages: Iterable[Message]) -> bool:
     """Whether one of these messages may have become a question elsewhere that has not been heard of here."""
     mode = parts.under_way.mode
+    # Most messages are for somebody else: to name an agent takes its name. Escapes are not looked for.
+    naming = [message for message in messages if not agent_id.isascii() or agent_id.encode() in message.data]
     return any(
         may_have_become_one(message, agent_id, mode) and parts.sent.made_from(agent_id, message) is None
-        for message in messages
+        for message in naming
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.devbridge.settings import Switches
 from tests.support.dual import Dual, cohorts, dual
 from tests.support.house import fields
 
@@ -109,13 +110,17 @@ class Storm:
 @pytest.mark.requirement("dual.flips")
 @pytest.mark.requirement("dual.one_copy")
 @pytest.mark.parametrize("sidecars", [1, 2])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("source", ["rest", "bus"])
+@pytest.mark.parametrize("seed", range(8))
 async def test_whatever_happens_every_send_is_received_once_and_every_reply_once(
-    tmp_path: Path, seed: int, sidecars: int
+    tmp_path: Path, seed: int, source: str, sidecars: int
 ) -> None:
     chance = random.Random(seed * 2 + sidecars)  # noqa: S311  # a storm that can be had again
-    generous = {"limits.questions": "1000/s"}
-    async with dual(tmp_path, cohorts("alice", "bob"), sidecars=sidecars, overrides=generous) as stand:
+    generous = {"limits.questions": "1000/s", "bridge.source": source}
+    switches = Switches(elicitation=source == "rest")
+    async with dual(
+        tmp_path, cohorts("alice", "bob"), sidecars=sidecars, overrides=generous, switches=switches
+    ) as stand:
         await stand.bridge.set(rate_limits=False, abuse_rule=False)
         stand.start(stand.alice, stand.bob)
         storm = Storm(stand, chance)

@@ -1,5 +1,6 @@
 """How messages of the log are shown: each send in one form, and each answer to one, whatever comes when."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -9,13 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.bookkeeping import Note, NoteKind
+from proxy.core.bookkeeping import marked as marked_message
 from proxy.core.breaker import Breaker
 from proxy.core.elicitation import Answer, AnswerKind, Elicitation
+from proxy.core.errors import BridgeTimeout
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import Message, parse_wait_reply
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
 from proxy.core.second_copies import second_copies
+from proxy.core.secret import Secret
 from proxy.core.send_marks import marked
 from proxy.core.send_replies import reply_data, sealed
 from proxy.core.sends import DualSends
@@ -26,7 +31,7 @@ from proxy.flows.errands import Errands
 from proxy.flows.feed_parts import FeedParts
 from proxy.flows.naming import AnswerNames
 from proxy.flows.sends_under_way import SendsUnderWay
-from proxy.flows.showing import may_have_been_asked, show
+from proxy.flows.showing import MAX_COMPARED, may_have_been_asked, see_second_copies, show
 from proxy.flows.waiter import Parcel
 from tests.support.fake_bridge import FakeBridge
 from tests.support.fake_recorder import FakeRecorder
@@ -251,6 +256,15 @@ def test_for_everybody_else_nothing_is_changed(walk: _Walk) -> None:
     assert watching.had == [(SENT, walk.log[0].raw), (REPLIED, walk.log[3].raw)]
 
 
+@pytest.mark.requirement("dual.one_copy")
+@pytest.mark.parametrize("kind", [NoteKind.QUESTION, NoteKind.OTHER], ids=["open", "over"])
+def test_on_a_bus_the_event_of_the_question_does_not_come_either(walk: _Walk, kind: NoteKind) -> None:
+    note = Note(kind=kind, addressee="bob", elicitation_id=E1, asker="alice", made_from=SENT)
+    walk.log[1] = marked_message(walk.log[1], note)
+    walk.bob.read(walk.log[:NOTED], on_elicitation=False)
+    assert walk.bob.had == [(SENT, walk.log[0].raw)]
+
+
 @pytest.mark.requirement("dual.expired")
 def test_a_question_that_can_no_longer_be_answered_is_the_event_again(walk: _Walk) -> None:
     walk.expire()
@@ -318,3 +332,66 @@ def test_a_send_that_nothing_is_known_of_may_have_been_asked(*, is_known: bool, 
         walk.known()
     assert may_have_been_asked(walk.parts, BOB, walk.log[:1]) is may
     assert not may_have_been_asked(walk.parts, CAROL, walk.log[:1])
+
+
+# Notes that come alone
+
+
+@dataclass(frozen=True)
+class Lone:
+    """A note whose event was read before, of a question that is not known here."""
+
+    parts: FeedParts
+    bridge: FakeBridge
+    token: Secret
+
+    async def see(self, messages: list[Message]) -> bool:
+        """Whether the note is recognised as a second copy."""
+        async with asyncio.timeout(5):
+            await see_second_copies(self.parts, BOB, self.token, messages)
+        return self.parts.sent.is_copy(BOB, NOTED)
+
+
+@pytest.fixture(name="lone")
+def _lone() -> Lone:
+    parts = _parts()
+    assert isinstance(parts.bridge, FakeBridge)
+    return Lone(parts, parts.bridge, parts.bridge.token("bob"))
+
+
+def _note_of(lone: Lone) -> list[Message]:
+    return _log(_question(lone.parts))[SENT:NOTED]
+
+
+@pytest.mark.requirement("dual.one_copy")
+async def test_a_note_that_comes_alone_is_compared_with_its_event_once(lone: Lone) -> None:
+    lone.bridge.store({"to_agent": "bob", "message": "Ship it?"})
+    assert await lone.see(_note_of(lone))
+    assert await lone.see(_note_of(lone))
+    assert lone.bridge.count("wait") == 1
+
+
+@pytest.mark.requirement("dual.mark")
+async def test_a_note_of_another_question_is_shown(lone: Lone) -> None:
+    lone.bridge.store({"to_agent": "bob", "message": "Lunch?"})
+    assert not await lone.see(_note_of(lone))
+
+
+async def test_one_whose_event_cannot_be_read_now_is_shown(lone: Lone) -> None:
+    lone.bridge.store({"to_agent": "bob", "message": "Ship it?"})
+    lone.bridge.fails("wait", lambda: BridgeTimeout("slow"))
+    assert not await lone.see(_note_of(lone))
+
+
+async def test_one_whose_question_is_known_needs_no_comparing(lone: Lone) -> None:
+    lone.parts.book.add(_question(lone.parts))
+    lone.parts.sent.believe(E1)
+    assert not await lone.see(_note_of(lone))
+    assert lone.bridge.count("wait") == 0
+
+
+async def test_not_more_than_a_few_events_are_read_for_one_batch(lone: Lone) -> None:
+    lone.bridge.store({"to_agent": "bob", "message": "Lunch?"})
+    (note,) = _note_of(lone)
+    await lone.see([replace(note, sequence=NOTED + more) for more in range(2 * MAX_COMPARED)])
+    assert lone.bridge.count("wait") == MAX_COMPARED
