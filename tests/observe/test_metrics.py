@@ -46,7 +46,8 @@ def test_names_carry_prefix_base_units_and_total() -> None:
         assert re.fullmatch(r"[a-z][a-z_]*[a-z]", metric.name)
         assert metric.full_name.startswith(PREFIX)
         assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
-        assert metric.name.endswith("_seconds") == (metric.kind is Kind.HISTOGRAM)
+        assert metric.name.endswith("_seconds") == (metric.unit == "seconds")
+        assert metric.kind is not Kind.HISTOGRAM or metric.unit == "seconds"
         assert metric.help.endswith(".")
 
 
