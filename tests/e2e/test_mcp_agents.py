@@ -50,7 +50,8 @@ def _stands(room: Room, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
         for name, stand in stands.items():
             stand.bridge = first.bridge
             origin = room.server(name, "--bridge", stand.bridge).url.removesuffix("/mcp")
-            stand.start_sidecar("--set", f"bridge.mcp_url={origin}")
+            # A client of the other era is to meet the server itself here: what is relayed is compared byte for byte.
+            stand.start_sidecar("--set", f"bridge.mcp_url={origin}", "--set", "bridge.mcp_eras=relay")
         yield stands
 
 
