@@ -10,6 +10,7 @@ from proxy.core.ids import AgentId
 from proxy.mcp.mrtr import SealKey
 from proxy.ports import Clock
 from proxy.stores.exchange_rules import DEFAULT_BOUNDS, Bounds, MadeKey, Taken, already_kept, end_of, turn_ring
+from proxy.stores.flag_history import kept
 
 
 class MemoryFlagStore:
@@ -33,7 +34,7 @@ class MemoryFlagStore:
                 f"expected version {expected}, stored is version {self._flags.version}", version=self._flags.version
             )
         self._flags = flags
-        self._history.append(change)
+        self._history = kept([*self._history, change])
 
     async def history(self, limit: int) -> Sequence[FlagChange]:
         """The latest changes, newest first."""

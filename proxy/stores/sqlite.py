@@ -9,6 +9,7 @@ from proxy.core.cohort import Cohort
 from proxy.core.errors import FlagConflict, InvalidFlags, StateUnavailable
 from proxy.core.flags import FlagChange, FlagSet, parse_patch
 from proxy.core.ids import AgentId
+from proxy.stores.flag_history import trim, written
 from proxy.stores.writer import SqliteWriter
 
 Forced = Mapping[AgentId, tuple[Cohort, float | None]]
@@ -59,8 +60,9 @@ class SqliteFlagStore:
             _insert_flags(connection, flags)
             connection.execute(
                 "INSERT OR REPLACE INTO flag_history VALUES (?, ?, ?, ?, ?)",
-                (change.version, change.at, change.author, change.reason, orjson.dumps(dict(change.changes)).decode()),
+                (change.version, change.at, change.author, change.reason, written(change)),
             )
+            trim(connection)
 
         await self._writer.run(work)
         self._flags = flags

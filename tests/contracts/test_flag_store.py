@@ -12,6 +12,7 @@ from proxy.core.errors import FlagConflict
 from proxy.core.flags import FlagChange, FlagSet, describe_change, parse_patch
 from proxy.core.ids import AgentId
 from proxy.ports import FlagStore
+from proxy.stores import flag_history
 from proxy.stores.memory import MemoryFlagStore
 from proxy.stores.sqlite import SqliteFlagStore
 from proxy.stores.writer import SqliteWriter
@@ -131,3 +132,22 @@ async def test_what_a_caller_does_with_a_result_does_not_change_the_store(store:
     await store.force(ALICE, Cohort.LEGACY, until=None)
     (await store.forced()).clear()
     assert ALICE in await store.forced()
+
+
+@pytest.mark.requirement("flags.history_bound")
+async def test_the_history_is_bounded_by_count_and_by_size_and_keeps_the_last(
+    store: FlagStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flag_history, "KEPT_CHANGES", 3)
+    flags = FIRST
+    for percentage in range(1, 6):
+        flags = await _set(store, flags, elicitation_percentage=percentage)
+    assert [change.version for change in await store.history(10)] == [6, 5, 4]
+    monkeypatch.setattr(flag_history, "KEPT_BYTES", 100)
+    flags = await _set(store, flags, elicitation_whitelist=["x" * 200])
+    assert [change.version for change in await store.history(10)] == [7]
+    flags = await _set(store, flags, elicitation_percentage=6)
+    assert [change.version for change in await store.history(10)] == [8]
+    flags = await _set(store, flags, elicitation_percentage=7)
+    assert [change.version for change in await store.history(10)] == [9, 8]
+    assert await store.load() == flags

@@ -22,12 +22,18 @@ WITHIN_S = 30.0
 _LIMITED = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+hidden = [name for name in os.environ if name.startswith("COVERAGE_")]
+for name in hidden:
+    del os.environ[name]
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
 def _as_full(words: Sequence[str]) -> list[str]:
-    """A command whose process cannot write a byte to any file. Source: setrlimit(2), RLIMIT_FSIZE."""
+    """A command whose process cannot write a byte to any file, nor what it covered.
+
+    Source: setrlimit(2), RLIMIT_FSIZE.
+    """
     return [sys.executable, "-c", _LIMITED, "0", *words]
 
 

@@ -6,6 +6,8 @@ written that holds what was synced. A ledger outside of the sidecar knows what t
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import settings
@@ -27,6 +29,15 @@ BOB = AgentId("bob")
 STANDS = {ElicitationOutcome.ACCEPTED, ElicitationOutcome.DUPLICATE}
 
 
+async def _bounded(work: Coroutine[object, object, object]) -> None:
+    async with asyncio.timeout(20):
+        await work
+
+
+async def _ended(life: "asyncio.Task[None]") -> None:
+    await life
+
+
 def _texts(served: WaitServed) -> list[tuple[int, str]]:
     """Number and text of the messages in a reply."""
     return [
@@ -34,6 +45,10 @@ def _texts(served: WaitServed) -> list[tuple[int, str]]:
         for item in read(served)
         if isinstance(data := item["data"], dict) and "text" in data
     ]
+
+
+LOST = st.sampled_from([0, 1, 2, 3, 5, 8, 30, 10**6])
+"""How many of the last writes a crash takes along, as far as they were not synced."""
 
 
 class CrashWalk(RuleBasedStateMachine):
@@ -57,9 +72,13 @@ class CrashWalk(RuleBasedStateMachine):
         self.asked: dict[str, Elicitation] = {}
         self.answered: Counter[str] = Counter()
 
+    def run(self, work: Coroutine[object, object, object]) -> None:
+        """Run to the end, but not for ever: a walk that goes wrong may leave somebody waiting."""
+        self.runner.run(_bounded(work))
+
     @initialize()
     def begin(self) -> None:
-        self.runner.run(self._start())
+        self.run(self._start())
 
     async def _start(self) -> None:
         up = asyncio.Event()
@@ -90,11 +109,11 @@ class CrashWalk(RuleBasedStateMachine):
     @rule(count=st.integers(1, 12))
     def messages_are_stored(self, count: int) -> None:
         self._store(count)
-        self.runner.run(settle())
+        self.run(settle())
 
     @rule(keeps_log=st.booleans())
     def the_bridge_restarts(self, *, keeps_log: bool) -> None:
-        self.runner.run(self._restart_bridge(keeps_log=keeps_log))
+        self.run(self._restart_bridge(keeps_log=keeps_log))
 
     async def _restart_bridge(self, *, keeps_log: bool) -> None:
         bridge = self.world.bridge
@@ -117,9 +136,30 @@ class CrashWalk(RuleBasedStateMachine):
         copies = self._flows().feeds.parts.inbox.after(BOB, self.cursor, 2**53)
         return {copy.body.decode().split('"text":"')[1].split('"')[0] for copy in copies}
 
-    @rule(lost=st.integers(0, 30))
+    @rule(lost=LOST, count=st.integers(0, 5))
+    def both_die(self, lost: int, count: int) -> None:
+        self.run(self._both_die(lost, count))
+
+    async def _both_die(self, lost: int, count: int) -> None:
+        """The Bridge goes first and its log with it, so that what the next process reads is numbered from 1 again."""
+        bridge = self.world.bridge
+        bridge.go_down()
+        await settle()
+        in_hand = self._copies() & self._texts_in_log()
+        self.world.journal.crash(lost=lost)
+        kept = replay(self.world.journal.changes).messages
+        self.owed = (self.owed | in_hand) & {copy.body.decode().split('"text":"')[1].split('"')[0] for copy in kept}
+        self.stop.set()
+        assert self.life is not None
+        await self.life
+        bridge.come_back(keeps_log=False)
+        self._store(1 + count)
+        await self._start()
+        self.token = bridge.token("bob")
+
+    @rule(lost=LOST)
     def the_sidecar_is_killed(self, lost: int) -> None:
-        self.runner.run(self._crash(lost))
+        self.run(self._crash(lost))
 
     async def _crash(self, lost: int) -> None:
         self.world.journal.crash(lost=lost)
@@ -134,7 +174,7 @@ class CrashWalk(RuleBasedStateMachine):
 
     @rule(arrives=st.booleans())
     def the_agent_waits(self, *, arrives: bool) -> None:
-        self.runner.run(self._wait(arrives=arrives))
+        self.run(self._wait(arrives=arrives))
 
     async def _wait(self, *, arrives: bool, seconds: int = 3) -> bool:
         """One wait; whether it brought anything."""
@@ -167,7 +207,7 @@ class CrashWalk(RuleBasedStateMachine):
     @precondition(lambda self: self.asked)
     @rule(data=st.data(), fate=st.sampled_from(["arrives", "cut after", "cut before", "killed after", "killed before"]))
     def the_agent_answers(self, data: st.DataObject, fate: str) -> None:
-        self.runner.run(self._answer(self.asked[data.draw(st.sampled_from(sorted(self.asked)))], fate))
+        self.run(self._answer(self.asked[data.draw(st.sampled_from(sorted(self.asked)))], fate))
 
     async def _answer(self, question: Elicitation, fate: str) -> None:
         made, bridge = self._flows(), self.world.bridge
@@ -196,11 +236,11 @@ class CrashWalk(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             if self.made is not None:
-                self.runner.run(self._settle_everything())
+                self.run(self._settle_everything())
         finally:
             if self.life is not None:
                 self.stop.set()
-                self.runner.run(asyncio.wait_for(self.life, 5))  # noqa: TID251  # the life of a test, bounded
+                self.run(_ended(self.life))
             self.runner.close()
 
     async def _settle_everything(self) -> None:
@@ -230,3 +270,33 @@ class CrashWalk(RuleBasedStateMachine):
 @pytest.mark.requirement("journal.numbering")
 def test_over_crashes_between_any_two_writes_nothing_is_lost_doubled_or_renumbered() -> None:
     run_state_machine_as_test(CrashWalk, settings=settings(max_examples=60, stateful_step_count=20, deadline=None))
+
+
+@contextmanager
+def _walk() -> Iterator[CrashWalk]:
+    """One walk by hand, which is judged at its end as any other."""
+    walk = CrashWalk()
+    walk.begin()
+    try:
+        yield walk
+    finally:
+        walk.teardown()
+
+
+@pytest.mark.requirement("journal.numbering")
+def test_a_number_that_was_shown_is_not_given_again_after_a_crash_that_takes_all_along_and_a_new_log() -> None:
+    with _walk() as walk:
+        walk.messages_are_stored(count=3)
+        walk.the_agent_waits(arrives=True)
+        walk.both_die(lost=10**6, count=3)
+        walk.the_agent_waits(arrives=True)
+
+
+@pytest.mark.requirement("restart.answers")
+@pytest.mark.parametrize("fate", ["killed after", "killed before", "cut after", "cut before"])
+def test_an_answer_that_was_on_its_way_at_a_crash_is_a_success_when_it_comes_again(fate: str) -> None:
+    with _walk() as walk:
+        walk.somebody_asks()
+        walk.the_agent_waits(arrives=True)
+        (question,) = walk.asked.values()
+        walk.run(walk._answer(question, fate))

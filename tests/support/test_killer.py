@@ -14,9 +14,9 @@ from tests.support.killer import Blow, Killer, Mortal, Plan, Ready, StartFailedE
 SERVER = """
 import json, socket, sys
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-print(json.dumps({"port": listening.getsockname()[1]}), flush=True)
 sys.stderr.write("up\\n")
 sys.stderr.flush()
+print(json.dumps({"port": listening.getsockname()[1]}), flush=True)
 while True:
     line = listening.accept()[0]
     line.sendall(b"hello")
