@@ -11,7 +11,10 @@ from proxy.core.flags import FlagChange, FlagSet
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import Recovered, Stamped
 from proxy.core.legacy import Message
+from proxy.core.limits import Decision, LimitName
+from proxy.core.nonces import NonceClaim
 from proxy.core.outcome import ElicitationOutcome, Outcome
+from proxy.core.rate import Rate
 from proxy.core.secret import Secret
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing
 from proxy.mcp.jsonrpc import Response
@@ -110,6 +113,7 @@ class QuestionBus(Protocol):
         Raises:
             InvalidInput: the question is too large for an event.
             AnswerForbidden: the token belongs to another agent than the one that asks.
+            TooManyQuestions: there is no room for it, and nothing was stored.
         """
         ...
 
@@ -242,6 +246,36 @@ class JournalWatch(Protocol):
         ...
 
 
+class LimitStore(Protocol):
+    """What rate limits have granted to agents."""
+
+    async def take(self, name: LimitName, agent_id: AgentId, rate: Rate, *, now: float, cost: int = 1) -> Decision:
+        """Take `cost` from what the limit grants to the agent, or nothing where that is too much; in one step.
+
+        `now` is monotonic seconds. A store that has no place left for a new agent refuses that one.
+
+        Raises:
+            ValueError: a cost below 0.
+            StateUnavailable: the store fails.
+        """
+        ...
+
+
+class NonceStore(Protocol):
+    """Nonces of signed calls, each of which counts once, also after a restart."""
+
+    async def claim(self, keyid: str, nonce: str, *, expires: float, now: float) -> NonceClaim:
+        """Claim a nonce of a key; kept when this returns `CLAIMED`, and only then the call may be let through.
+
+        `expires` is the first moment at which the signature is refused for its age, in seconds since the epoch as
+        `now`. What is full refuses what is new. The same nonce claimed by two at once is claimed by one of them.
+
+        Raises:
+            StateUnavailable: the claim cannot be kept; the call is not to be let through.
+        """
+        ...
+
+
 class FlagStore(Protocol):
     """The flag set, its history and the operators' overrides, kept over restarts."""
 
@@ -298,7 +332,7 @@ class Recorder(Protocol):
         ...
 
     def lost_messages(self, agent_id: str, count: int) -> None:
-        """Report messages that a restarted Bridge can no longer deliver to this agent."""
+        """Report messages that a restarted Bridge can no longer deliver to this agent, at most `count`."""
         ...
 
     def defect(self, where: str, error: BaseException) -> None:

@@ -7,7 +7,7 @@ legacy way with the time that is left; it never begins anew and never lasts long
 from dataclasses import dataclass
 from typing import assert_never
 
-from proxy.core.errors import ElicitationUnavailable, SidecarError
+from proxy.core.errors import BridgeUnavailable, ElicitationUnavailable, SidecarError
 from proxy.core.ids import ElicitationId
 from proxy.core.routing import Reason, Route
 
@@ -28,6 +28,10 @@ class Found:
 
     items: tuple[bytes, ...] = ()
     elicitation_ids: tuple[ElicitationId, ...] = ()
+    tells: bool = False
+    """A question is among them, in whatever form."""
+    upto: int = 0
+    """Up to this number the agent has everything when it has these."""
     created_at: tuple[float, ...] = ()
     """Wall-clock times at which the items came into being, where known."""
 
@@ -61,11 +65,16 @@ class BridgeSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class BridgeAway:
+    """The Bridge could not be reached, or broke off."""
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """The sidecar stops: answer now."""
 
 
-Event = Opened | Stirred | Found | DeadlinePassed | WayFailed | Rerouted | BridgeSaid | Draining
+Event = Opened | Stirred | Found | DeadlinePassed | WayFailed | Rerouted | BridgeSaid | BridgeAway | Draining
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,11 @@ class Exchange:
     """Monotonic seconds."""
     may_fall_back: bool
     """The flag `legacy_fallback` when the wait began."""
+    is_in_place: bool = False
+    """It stands for a call that would have been relayed, and so ends with the Bridge, as that would have.
+
+    Any other wait outlives a restart of the Bridge.
+    """
     fell_back: Reason | None = None
     """Why the elicitation way was left, if a failure caused it."""
 
@@ -133,6 +147,8 @@ class Exchange:
                 return ReplyTimeout()
             case BridgeSaid():
                 return PassOn(event)
+            case BridgeAway():
+                return Fail(_no_bridge()) if self.is_in_place else Look()
             case WayFailed(reason):
                 return self._leave(reason)
             case Rerouted(reason):
@@ -152,3 +168,10 @@ class Exchange:
             )
         self.route, self.reason, self.fell_back = Route.LEGACY, reason, reason
         return Look()
+
+
+def _no_bridge() -> BridgeUnavailable:
+    return BridgeUnavailable(
+        "expected a reply from the Bridge, it cannot be reached or broke off; check that it runs and that bridge.url "
+        "names it"
+    )

@@ -20,6 +20,9 @@ MAX_CURSORS: Final = 10_000
 MAX_NAMED: Final = 10_000
 """Most answers whose question is remembered, so that a repeated reading gives the same item. Source: ours."""
 
+MAX_TOLD: Final = 10_000
+"""Most questions of which it is remembered how they were told. Source: ours."""
+
 
 class End(StrEnum):
     """How a question left the book without an answer of ours."""
@@ -144,6 +147,27 @@ class AnswerNamed:
     elicitation_id: ElicitationId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionTold:
+    """How an agent was first told of a question; see `core/told_questions.py`."""
+
+    agent_id: AgentId
+    key: bytes
+    """What the Bridge's note of it is known by."""
+    number: int
+    """The agent's number of that note; 0 until it was read."""
+    is_note: bool
+    """By the note; else as an elicitation."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellingForgotten:
+    """The agent can come to that note no more."""
+
+    agent_id: AgentId
+    key: bytes
+
+
 Change = (
     QuestionNoted
     | QuestionOffered
@@ -158,6 +182,8 @@ Change = (
     | MessageKept
     | CopiesDropped
     | AnswerNamed
+    | QuestionTold
+    | TellingForgotten
 )
 
 
@@ -214,3 +240,5 @@ class Recovered:
     """Where it is above the agent's cursor; in the order it came about."""
     names: tuple[AnswerNamed, ...] = ()
     """In the order they were found."""
+    told: tuple[QuestionTold, ...] = ()
+    """In the order they were told."""

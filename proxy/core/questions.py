@@ -33,6 +33,7 @@ from proxy.core.journal import (
 )
 from proxy.core.journal import QuestionState as State
 from proxy.core.listed_question import Listed
+from proxy.core.question_entry import NEVER, Entry
 
 MAX_PER_AGENT: Final = 1_000
 """Most questions kept for one agent. Source: ours, equal to the most that one pending reply may hold."""
@@ -46,9 +47,6 @@ KEEP_ANSWERED_S: Final = 600.0
 SEVERAL: Final = b""
 """Digest of an answer that is one of several different ones: none of them can be vouched for."""
 
-NEVER: Final = float("-inf")
-"""When a question that was never offered became due: long ago. Source: ours."""
-
 OFFERS: Final = 3
 """A question is offered again at the latest after this part of the time it has left, so that an agent which lost a
 reply sees it while it can be answered. Source: ours."""
@@ -56,57 +54,6 @@ reply sees it while it can be answered. Source: ours."""
 
 def _never(_question: Elicitation) -> bool:
     return False
-
-
-@dataclass(slots=True)
-class _Entry:
-    elicitation: Elicitation
-    state: State = State.NEW
-    due_at: float = NEVER
-    """Monotonic time from which it is offered again, when it stays unanswered."""
-    digest: bytes = b""
-    """Of the answer that claims or settled it; empty where that answer did not pass here."""
-    answered_at: float = 0.0
-    passed_on: bool = False
-    """The asker has been shown this answer."""
-    doubted: bytes | None = None
-    """Digest of an answer that may have reached the Bridge unseen, or SEVERAL."""
-    is_over: bool = False
-    """The Bridge has ended it while that was open: nobody is asked any more, and only the same answer counts."""
-
-    def listed(self) -> Listed:
-        return Listed(
-            elicitation_id=self.elicitation.elicitation_id,
-            from_agent=self.elicitation.from_agent,
-            to_agent=self.elicitation.to_agent,
-            state=self.state,
-            created_at=self.elicitation.created_at,
-            expires_at=self.elicitation.expires_at,
-            is_offered=self.due_at > NEVER,
-        )
-
-    def is_open(self, wall: float) -> bool:
-        if self.is_unanswered():
-            return wall < self.elicitation.expires_at
-        return self.state is State.CLAIMED
-
-    def is_unanswered(self) -> bool:
-        return self.state in {State.NEW, State.OFFERED} and not self.is_over
-
-    def changes(self) -> Iterator[Change]:
-        """What would bring it about."""
-        elicitation_id = self.elicitation.elicitation_id
-        yield QuestionNoted(self.elicitation)
-        if self.doubted is not None:
-            yield AnswerDoubted(elicitation_id, self.doubted)
-        if self.state is State.OFFERED:
-            yield QuestionOffered(elicitation_id)
-        elif self.state is not State.NEW:
-            yield AnswerClaimed(elicitation_id, self.digest)
-        if self.state is State.ANSWERED:
-            yield AnswerSettled(elicitation_id)
-        if self.passed_on:
-            yield AnswerPassedOn(elicitation_id)
 
 
 @dataclass(slots=True)
@@ -119,7 +66,7 @@ class QuestionBook:
     """Hears of every change."""
     withholds: Callable[[Elicitation], bool] = _never
     """Whether a question is not to be offered, as it is handed out in another way; see `proxy.core.sent_questions`."""
-    _entries: dict[ElicitationId, _Entry] = field(default_factory=dict)
+    _entries: dict[ElicitationId, Entry] = field(default_factory=dict)
     _by_agent: dict[AgentId, dict[ElicitationId, None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -157,11 +104,11 @@ class QuestionBook:
             return False
         if len(mine) >= MAX_PER_AGENT or len(self._entries) >= MAX_IN_ALL:
             return False
-        self._put(_Entry(elicitation))
+        self._put(Entry(elicitation))
         self.write(QuestionNoted(elicitation))
         return True
 
-    def _put(self, entry: _Entry) -> None:
+    def _put(self, entry: Entry) -> None:
         elicitation = entry.elicitation
         self._entries[elicitation.elicitation_id] = entry
         self._by_agent.setdefault(elicitation.to_agent, {})[elicitation.elicitation_id] = None
@@ -174,7 +121,7 @@ class QuestionBook:
         """
         for each in kept:
             is_answered = each.state is State.ANSWERED
-            entry = _Entry(each.question, state=State.ANSWERED if is_answered else State.NEW, doubted=each.doubted)
+            entry = Entry(each.question, state=State.ANSWERED if is_answered else State.NEW, doubted=each.doubted)
             entry.digest = each.digest if is_answered else b""
             entry.answered_at, entry.passed_on = now, each.passed_on
             self._put(entry)
@@ -200,21 +147,28 @@ class QuestionBook:
         entry = self._entries.get(elicitation_id)
         return entry.doubted if entry else None
 
-    def _of(self, agent_id: AgentId) -> list[_Entry]:
+    def _of(self, agent_id: AgentId) -> list[Entry]:
         return [self._entries[key] for key in self._by_agent.get(agent_id, ())]
 
-    def offer(self, agent_id: AgentId, *, now: float, wall: float, limit: int) -> list[Elicitation]:
-        """Questions to hand to the agent now, oldest first; they count as offered from here on."""
+    def offer(
+        self, agent_id: AgentId, *, now: float, wall: float, limit: int, only_again: bool = False
+    ) -> list[Elicitation]:
+        """Questions to hand to the agent now, oldest first, or those of them that were offered before.
+
+        They count as offered from here on.
+        """
         offered: list[Elicitation] = []
         for entry in self._of(agent_id):
             if len(offered) >= limit:
                 break
+            if only_again and entry.due_at == NEVER:
+                continue
             if self._is_due(entry, now=now, wall=wall) and not self.withholds(entry.elicitation):
                 self._offered(entry, now=now, wall=wall)
                 offered.append(entry.elicitation)
         return offered
 
-    def _offered(self, entry: _Entry, *, now: float, wall: float) -> None:
+    def _offered(self, entry: Entry, *, now: float, wall: float) -> None:
         entry.state = State.OFFERED
         entry.due_at = now + min(self.redeliver_s, (entry.elicitation.expires_at - wall) / OFFERS)
         self.write(QuestionOffered(entry.elicitation.elicitation_id))
@@ -236,7 +190,7 @@ class QuestionBook:
         is_known = entry is not None and entry.state is State.ANSWERED and bool(entry.digest)
         return entry is not None and is_known and entry.digest != answer.digest()
 
-    def _is_due(self, entry: _Entry, *, now: float, wall: float) -> bool:
+    def _is_due(self, entry: Entry, *, now: float, wall: float) -> bool:
         if wall >= entry.elicitation.expires_at or entry.is_over:
             return False
         if entry.state is State.NEW:

@@ -8,6 +8,7 @@ from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import (
     MAX_CURSORS,
     MAX_NAMED,
+    MAX_TOLD,
     AnswerClaimed,
     AnswerDoubted,
     AnswerNamed,
@@ -24,7 +25,9 @@ from proxy.core.journal import (
     QuestionOffered,
     QuestionState,
     QuestionTakenBack,
+    QuestionTold,
     Recovered,
+    TellingForgotten,
 )
 
 K = TypeVar("K")
@@ -40,6 +43,7 @@ class Replay:
     _messages: dict[AgentId, dict[int, MessageKept]] = field(default_factory=dict)
     _dropped: dict[AgentId, int] = field(default_factory=dict)
     _names: dict[tuple[AgentId, int], ElicitationId] = field(default_factory=dict)
+    _told: dict[tuple[AgentId, bytes], QuestionTold] = field(default_factory=dict)
     _numbering: NumberingChanged | None = None
 
     def take(self, change: Change) -> None:
@@ -59,6 +63,8 @@ class Replay:
                 self._messages.setdefault(agent_id, {})[number] = change
             case AnswerNamed(agent_id, number, elicitation_id):
                 _set_last(self._names, (agent_id, number), elicitation_id, limit=MAX_NAMED)
+            case QuestionTold() | TellingForgotten():
+                self._take_of_telling(change)
             case QuestionNoted(question):
                 self._questions.pop(question.elicitation_id, None)
                 self._questions[question.elicitation_id] = KeptQuestion(question=question, state=QuestionState.NEW)
@@ -66,6 +72,13 @@ class Replay:
                 self._questions.pop(elicitation_id, None)
             case _:
                 self._take_of_question(change)
+
+    def _take_of_telling(self, change: QuestionTold | TellingForgotten) -> None:
+        key = change.agent_id, change.key
+        if isinstance(change, QuestionTold):
+            _set_last(self._told, key, change, limit=MAX_TOLD)
+        else:
+            self._told.pop(key, None)
 
     def _pass(self, agent_id: AgentId, cursor: int) -> None:
         mine = self._messages.pop(agent_id, {})
@@ -104,6 +117,7 @@ class Replay:
             messages=tuple(mine[number] for _, mine in sorted(self._messages.items()) for number in sorted(mine)),
             dropped=tuple(CopiesDropped(agent_id, upto) for agent_id, upto in self._dropped.items()),
             names=tuple(AnswerNamed(*key, elicitation_id) for key, elicitation_id in self._names.items()),
+            told=tuple(self._told.values()),
         )
 
 

@@ -1,19 +1,23 @@
 """The door of the legacy wait, `GET /event/wait`."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aiohttp import web
 
 from proxy.core.breaker import Breaker
+from proxy.core.bridge_token import issued_to
 from proxy.core.errors import BadBridgeReply, LegacyRemoved
-from proxy.core.legacy import WaitAsk, parse_wait_query, parse_wait_reply, write_timeout_reply
+from proxy.core.ids import AgentId
+from proxy.core.legacy import Message, WaitAsk, parse_wait_query, parse_wait_reply, write_timeout_reply
 from proxy.core.outcome import Door, ElicitationOutcome, Result
 from proxy.core.routing import Decision, Route
 from proxy.core.second_copies import without_second_copies
 from proxy.core.secret import Secret
 from proxy.core.sends import DualSends
+from proxy.core.told_questions import key_of_note
 from proxy.downstream.relay import Relay
 from proxy.downstream.relay_edit import Rewrite
 from proxy.downstream.served import Draft, served
@@ -74,17 +78,24 @@ class WaitDoor:
                     f"wait_for_messages was removed; use elicitation instead, see {self.guide_url}",
                     guide=self.guide_url,
                 )
-            if decision.route is Route.LEGACY and not (self._is_renumbered(ask) or self._is_in_exchange(ask)):
+            if decision.route is Route.LEGACY and not (self._is_renumbered() or self._is_in_exchange(ask)):
                 return await self._relay_wait(request, draft, ask)
             return await self._translate(request, draft, ask, decision, Secret(authorization))
 
-    def _is_renumbered(self, ask: WaitAsk) -> bool:
-        """Whether the agent's cursor may count in numbers of ours, since the Bridge began to number anew."""
-        return bool(self.feeds.parts.sequences.offset and ask.since)
+    def _is_renumbered(self) -> bool:
+        """Whether agents count in numbers of ours, since the Bridge began to number anew.
+
+        Also one that begins at 0 does: in the Bridge's own numbers its next cursor could not be told from an old one.
+        """
+        return bool(self.feeds.parts.sequences.offset)
 
     def _is_in_exchange(self, ask: WaitAsk) -> bool:
-        """Whether a send of the agent, or one to it, became a question: then the same must not reach it twice."""
-        return self.feeds.parts.sent.is_party(ask.agent_id)
+        """Whether the agent may come to what it had in another form: then the same must not reach it twice.
+
+        A send of it or to it became a question, or it was told of one as an elicitation.
+        """
+        parts = self.feeds.parts
+        return parts.sent.is_party(ask.agent_id) or parts.told.is_ahead(ask.agent_id, ask.since)
 
     async def _relay_wait(self, request: web.Request, draft: Draft, ask: WaitAsk) -> web.StreamResponse:
         """Relay a wait that can be cut short by `drain`, and by `reconsider`: then it goes on with the time left."""
@@ -124,20 +135,32 @@ class WaitDoor:
     async def _relay(self, request: web.Request, draft: Draft, rewrite: Rewrite | None = None) -> web.StreamResponse:
         def note(status: int, body: bytes) -> None:
             if status == 200:
-                self._note_legacy(draft, body)
+                self._note_legacy(draft, body, Secret(request.headers.get("Authorization", "")))
 
         response = await self.relay.relay(request, on_reply=note, rewrite=rewrite)
         draft.status = response.status
         return response
 
-    def _note_legacy(self, draft: Draft, body: bytes) -> None:
+    def _note_legacy(self, draft: Draft, body: bytes, credential: Secret) -> None:
         try:
             messages = parse_wait_reply(body)
         except BadBridgeReply:  # relayed as it is; what cannot be read cannot be counted
             return
         draft.items = len(messages)
         draft.result = Result.DELIVERED if messages else Result.TIMED_OUT
+        if messages and issued_to(credential) == draft.agent_id:
+            parts = self.feeds.parts
+            parts.places.stands(AgentId(draft.agent_id), parts.sequences.to_agent(messages[-1].sequence))
+        self._note_told(AgentId(draft.agent_id), messages)
         draft.delivered((message.created_at for message in messages), wall=self.clock.wall())
+
+    def _note_told(self, agent_id: AgentId, messages: Sequence[Message]) -> None:
+        """Remember which questions the agent reads as notes, so that they are not put to it by themselves later."""
+        parts = self.feeds.parts
+        for message in messages:
+            key = key_of_note(message, agent_id)
+            if key is not None:
+                parts.told.as_note(agent_id, key, parts.sequences.to_agent(message.sequence))
 
     async def _translate(  # noqa: PLR0917  # one call's whole context, passed on once
         self, request: web.Request, draft: Draft, ask: WaitAsk, decision: Decision, credential: Secret
@@ -166,6 +189,8 @@ class WaitDoor:
                 await response.prepare(request)
                 await response.write_eof()
             arrived = True
+            if result.found.upto:
+                self.feeds.parts.places.stands(AgentId(draft.agent_id), result.found.upto)
         except TimeoutError as error:
             if request.transport is not None:
                 request.transport.abort()

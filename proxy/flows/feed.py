@@ -306,6 +306,7 @@ class Feed:
         """A cursor that came with an accepted token: the agent has what it covers, where it was read here."""
         sequences = self._parts.sequences
         sequences.held(waiter.ask.since)
+        self._parts.told.passed(self.agent_id, waiter.ask.since)
         if self.access.is_agents_own and waiter.ask.since <= sequences.highest:
             self._parts.inbox.shown(self.agent_id, waiter.ask.since)
 
@@ -368,7 +369,7 @@ class Feed:
         """Give a batch to all waits that stand in it; one that joined with a lower cursor must not skip to its end."""
         raw, translated = self._parcels((read.number, read.body, read.message) for read in batch.messages)
         upto = batch.messages[-1].number
-        if not translated:
+        if not translated and not any(parcel.note_key for parcel in raw):  # which way that is told is open
             self._note_barren(batch.since, upto)
         for waiter in self.waiters:
             if waiter.scan >= batch.since:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
+from proxy.core.agent_places import AgentPlaces
 from proxy.core.breaker import Breaker
 from proxy.core.inbox import Inbox
 from proxy.core.legacy import Message
@@ -11,6 +12,7 @@ from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
 from proxy.core.sent_questions import SentQuestions
 from proxy.core.sequences import SequenceMap
+from proxy.core.told_questions import ToldQuestions
 from proxy.flows.agent_sessions import AgentSessions
 from proxy.flows.errands import Errands
 from proxy.flows.naming import AnswerNames
@@ -35,6 +37,8 @@ class FeedParts:
     book: QuestionBook
     breaker: Breaker
     sequences: SequenceMap
+    places: AgentPlaces = field(default_factory=AgentPlaces)
+    """Up to which number each agent was shown everything."""
     names: AnswerNames
     clock: Clock
     recorder: Recorder
@@ -53,5 +57,7 @@ class FeedParts:
     """Wait until what was written is durable; False where the state is in memory only, which is said elsewhere."""
     sent: SentQuestions = field(default_factory=SentQuestions)
     """The questions that were made from sends."""
+    told: ToldQuestions = field(default_factory=ToldQuestions)
+    """How each question was told first."""
     under_way: SendsUnderWay = field(default_factory=SendsUnderWay)
     """The sends that are becoming questions."""

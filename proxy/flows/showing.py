@@ -3,17 +3,17 @@
 A send that became a question is the one or the other to its addressee, at the very place of the send: the event on the
 legacy way, the question on the elicitation way while it can be answered. So a cursor tells which of the two was had,
 and nothing has to be remembered for it. What keeps the books of such an exchange is shown to neither of its parties as
-a second copy.
+a second copy. A question of any other kind stays what its agent was told first, see `told_questions`.
 
 Source: ARCHITECTURE.md 2.4; docs/decisions/0006-dual-sends.md.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, assert_never
 
 from proxy.core.bookkeeping import NoteKind, read_note
-from proxy.core.elicitation import Elicitation
+from proxy.core.elicitation import Elicitation, question_item
 from proxy.core.errors import BridgeFault
 from proxy.core.ids import AgentId
 from proxy.core.journal import QuestionState
@@ -21,6 +21,7 @@ from proxy.core.legacy import Message
 from proxy.core.second_copies import events_to_compare, second_copies
 from proxy.core.secret import Secret
 from proxy.core.sends import may_have_become_one, send_of, sent_item
+from proxy.core.told_questions import Telling, key_of_note
 from proxy.flows.feed_parts import FeedParts
 from proxy.flows.waiter import Parcel
 
@@ -37,6 +38,9 @@ def show(parts: FeedParts, agent_id: AgentId, raw: Parcel, message: Message) -> 
     `raw` is the message as it came, under the agent's number.
     """
     number = raw.sequence
+    key = key_of_note(message, agent_id)
+    if key is not None:
+        return _show_note(parts, agent_id, raw, key)
     told = parts.names.translate(agent_id, message, raw.body, sequence=number)
     translated = None if told is None else replace(raw, body=told)
     if not parts.sent.is_party(agent_id) or number != parts.sequences.to_agent(message.sequence):
@@ -45,6 +49,30 @@ def show(parts: FeedParts, agent_id: AgentId, raw: Parcel, message: Message) -> 
         return None, translated
     question = parts.sent.made_from(agent_id, message)
     return raw, translated if question is None else _asked(parts, question, message, raw)
+
+
+def _show_note(parts: FeedParts, agent_id: AgentId, raw: Parcel, key: bytes) -> tuple[Parcel | None, Parcel | None]:
+    """The Bridge's note that this agent is asked something: on the elicitation way the question comes by itself."""
+    note = replace(raw, note_key=key)
+    match parts.told.was_told(agent_id, key):
+        case Telling.NOTE:
+            return note, note
+        case Telling.ELICITATION:
+            parts.told.stands_at(agent_id, key, raw.sequence)
+            return _asked_again(parts, agent_id, raw, key), None
+        case None:
+            return note, None
+        case telling:
+            assert_never(telling)
+
+
+def _asked_again(parts: FeedParts, agent_id: AgentId, raw: Parcel, key: bytes) -> Parcel | None:
+    """What is told as an elicitation stays one on the legacy way, until it is over."""
+    named = parts.told.open_as(agent_id, key)
+    question = None if named is None else parts.book.get(named)
+    if question is None or not parts.book.still_asks(question.elicitation_id, wall=parts.clock.wall()):
+        return None
+    return replace(raw, body=question_item(question, sequence=raw.sequence), elicitation_id=named)
 
 
 def _is_second_copy(parts: FeedParts, agent_id: AgentId, message: Message, number: int) -> bool:

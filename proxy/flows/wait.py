@@ -1,11 +1,14 @@
 """Serve one wait in the elicitation cohort by driving its exchange."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from proxy.core.elicitation import question_item
 from proxy.core.errors import SidecarError
 from proxy.core.exchange import (
+    BridgeAway,
     BridgeSaid,
     DeadlinePassed,
     Event,
@@ -67,11 +70,12 @@ async def serve_wait(
         reason=decision.reason,
         deadline=opened_at + ask.hold_s,
         may_fall_back=may_fall_back,
+        is_in_place=decision.route is Route.LEGACY,
     )
     waiter = Waiter(ask, on_elicitation=decision.route is Route.ELICITATION)
     if feeds.draining:  # a poll begun now would only hold up the end
         return _served(exchange, ReplyTimeout(), waiter, waited_s=0.0)
-    with feeds.joined(waiter, credential) as feed:
+    with feeds.joined(waiter, credential) as feed, _ending_with_bridge(exchange, feed, waiter):
         event: Event = Opened()
         while True:
             action = exchange.step(event)
@@ -84,8 +88,29 @@ async def serve_wait(
                     event = _look(feeds, feed, waiter)
                 case Park(until):
                     event = await waiter.next_event(until, clock)
+                    if isinstance(event, DeadlinePassed) and exchange.is_in_place and feed.access.is_disturbed():
+                        event = BridgeAway()  # the next try would have been too late
                 case Reply() | ReplyTimeout() | PassOn() | Fail():
+                    if isinstance(action, Reply) and action.found.tells:
+                        await feeds.parts.synced()
+                    if _knows_place(feed):
+                        feeds.parts.places.stands(feed.agent_id, ask.since)
                     return _served(exchange, action, waiter, waited_s=clock.now() - opened_at)
+
+
+@contextmanager
+def _ending_with_bridge(exchange: Exchange, feed: Feed, waiter: Waiter) -> Iterator[None]:
+    """Tell a wait that stands for a relayed call when contact with the Bridge breaks, as that call would break."""
+    if not exchange.is_in_place:
+        yield
+        return
+    with feed.access.watched(lambda: waiter.post(BridgeAway())):
+        yield
+
+
+def _knows_place(feed: Feed) -> bool:
+    """Whether the cursor of a wait on this feed is its agent's own word."""
+    return feed.access.is_agents_own and feed.access.is_known()
 
 
 async def serve_peek(feeds: Feeds, ask: WaitAsk, decision: Decision, credential: Secret) -> WaitServed | None:
@@ -130,18 +155,26 @@ def _look(feeds: Feeds, feed: Feed, waiter: Waiter) -> Found:
     """What can be handed to this wait now: questions first, then messages, ten at most."""
     clock, book = feeds.parts.clock, feeds.parts.book
     questions = []
-    if waiter.on_elicitation and feed.access.is_trusted():
+    if feed.access.is_trusted():
         # Half of the places are the messages', or questions that nobody answers would keep them back for good.
         room = ITEMS_PER_REPLY - min(len(waiter.parcels), ITEMS_PER_REPLY // 2)
-        questions = book.offer(feed.agent_id, now=clock.now(), wall=clock.wall(), limit=room)
+        # On the legacy way what was told as an elicitation stays one, until it is answered.
+        questions = book.offer(
+            feed.agent_id, now=clock.now(), wall=clock.wall(), limit=room, only_again=not waiter.on_elicitation
+        )
     parcels = waiter.first_parcels(ITEMS_PER_REPLY - len(questions))
     placed = [parcel.elicitation_id for parcel in parcels if parcel.elicitation_id is not None]
     book.hand_out(placed, now=clock.now(), wall=clock.wall())
+    for parcel in parcels:
+        if parcel.note_key is not None:
+            feeds.parts.told.as_note(feed.agent_id, parcel.note_key, parcel.sequence)
     asked = [question_item(question, sequence=waiter.ask.since) for question in questions]
     created = [question.created_at for question in questions]
     return Found(
         items=(*asked, *(parcel.body for parcel in parcels)),
         elicitation_ids=(*(question.elicitation_id for question in questions), *placed),
+        upto=max([waiter.ask.since, *(parcel.sequence for parcel in parcels)]) if _knows_place(feed) else 0,
+        tells=bool(questions) or any(parcel.note_key or parcel.elicitation_id for parcel in parcels),
         created_at=(*created, *(parcel.created_at for parcel in parcels if parcel.created_at is not None)),
     )
 

@@ -21,6 +21,8 @@ class Parcel:
     created_at: float | None
     elicitation_id: ElicitationId | None = None
     """Of the question that it is; None for a message."""
+    note_key: bytes | None = None
+    """Of the question that it is the Bridge's note of, where that is what its agent is told; see `told_questions`."""
 
 
 class Waiter:

@@ -47,8 +47,8 @@ _STEPS: Final = (
     CREATE TABLE IF NOT EXISTS forced (agent_id TEXT PRIMARY KEY, cohort TEXT NOT NULL, until REAL) STRICT
     """,
     """
-    CREATE TABLE IF NOT EXISTS exchanges (handle BLOB PRIMARY KEY, expires_at REAL NOT NULL, digest BLOB,
-        record BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS exchanges (handle BLOB PRIMARY KEY, owner BLOB NOT NULL, expires_at REAL NOT NULL,
+        digest BLOB, record BLOB NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS seal_keys (key_id TEXT PRIMARY KEY, secret BLOB NOT NULL, made_at REAL NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS questions (place INTEGER PRIMARY KEY AUTOINCREMENT, elicitation_id TEXT NOT NULL UNIQUE,
         from_agent TEXT NOT NULL, to_agent TEXT NOT NULL, message TEXT NOT NULL, schema BLOB NOT NULL,
@@ -68,7 +68,18 @@ _STEPS: Final = (
     CREATE TABLE IF NOT EXISTS messages (agent_id TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
         created_at REAL, PRIMARY KEY (agent_id, number)) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS names (place INTEGER PRIMARY KEY AUTOINCREMENT, agent_id TEXT NOT NULL,
-        number INTEGER NOT NULL, elicitation_id TEXT NOT NULL, UNIQUE (agent_id, number)) STRICT
+        number INTEGER NOT NULL, elicitation_id TEXT NOT NULL, UNIQUE (agent_id, number)) STRICT;
+    CREATE TABLE IF NOT EXISTS told (place INTEGER PRIMARY KEY AUTOINCREMENT, agent_id TEXT NOT NULL,
+        key BLOB NOT NULL, number INTEGER NOT NULL, is_note INTEGER NOT NULL, UNIQUE (agent_id, key)) STRICT;
+    CREATE TABLE IF NOT EXISTS nonces (place INTEGER PRIMARY KEY, keyid TEXT NOT NULL, mark BLOB NOT NULL,
+        expires REAL NOT NULL, UNIQUE (keyid, mark)) STRICT;
+    CREATE INDEX IF NOT EXISTS ends_of_nonces ON nonces (expires);
+    CREATE TABLE IF NOT EXISTS nonces_forgotten (id INTEGER PRIMARY KEY CHECK (id = 1), upto REAL NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, who TEXT NOT NULL,
+        what TEXT NOT NULL, subject TEXT NOT NULL, details TEXT NOT NULL, previous BLOB NOT NULL,
+        digest BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS audit_head (id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL,
+        digest BLOB NOT NULL) STRICT
     """,
 )
 """Step i leads from schema i to schema i + 1. A step that was released is never changed: files stand on it."""

@@ -25,9 +25,6 @@ LONGEST_TTL_S: Final = 86_400.0
 RETRY_S: Final = 5.0
 """When to come again to a full store. Source: ours; calls end all the time, and none of them makes room sooner."""
 
-MARK_BYTES: Final = 32
-"""Length of the mark of an owner, a SHA-256. Source: FIPS 180-4."""
-
 _KEY_ID_BYTES: Final = 4
 _SECRET_BYTES: Final = 32
 """Source: RFC 2104 section 3, not less than the length of the hash."""
@@ -115,7 +112,7 @@ def end_of(expires_at: float, *, now: float) -> float:
 
 
 def mark_of(owner: bytes) -> bytes:
-    """A mark of one length that stands for an owner."""
+    """A mark of 32 bytes that stands for an owner: SHA-256, as an owner is as long as it likes."""
     return hashlib.sha256(owner).digest()
 
 

@@ -18,6 +18,7 @@ from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.journal import (
     MAX_CURSORS,
     MAX_NAMED,
+    MAX_TOLD,
     AnswerClaimed,
     AnswerDoubted,
     AnswerNamed,
@@ -33,8 +34,10 @@ from proxy.core.journal import (
     QuestionOffered,
     QuestionState,
     QuestionTakenBack,
+    QuestionTold,
     Recovered,
     Stamped,
+    TellingForgotten,
 )
 from proxy.core.send_marks import unmarked
 from proxy.stores.writer import SqliteWriter
@@ -58,7 +61,7 @@ _QUESTION: Final = (
     "elicitation_id, from_agent, to_agent, message, schema, created_at, expires_at, state, digest, passed_on, doubted"
 )
 
-_OF_AGENTS: Final = ("numbering", "cursors", "dropped", "messages", "names")
+_OF_AGENTS: Final = ("numbering", "cursors", "dropped", "messages", "names", "told")
 
 
 class SqliteJournal:
@@ -110,7 +113,7 @@ def _prune(connection: sqlite3.Connection, before: float) -> None:
         "WHERE at < ? OR place <= (SELECT max(place) FROM history) - ? ORDER BY place LIMIT ?)",
         (before, KEPT_HISTORY, AT_ONCE),
     )
-    for table, kept in (("cursors", MAX_CURSORS), ("dropped", MAX_CURSORS), ("names", MAX_NAMED)):
+    for table, kept in (("cursors", MAX_CURSORS), ("dropped", MAX_CURSORS), ("names", MAX_NAMED), ("told", MAX_TOLD)):
         connection.execute(
             f"DELETE FROM {table} WHERE place IN (SELECT place FROM {table} "  # noqa: S608  # names of our own
             "ORDER BY place DESC LIMIT ? OFFSET ?)",
@@ -137,6 +140,8 @@ def _apply(connection: sqlite3.Connection, stamped: Stamped, *, is_told: bool = 
             )
         case CursorShown() | MessageKept() | CopiesDropped() | AnswerNamed() as change:
             _apply_of_agent(connection, change)
+        case QuestionTold() | TellingForgotten() as change:
+            _apply_told(connection, change)
         case change:
             _apply_of_question(connection, stamped.at, change, is_told=is_told)
 
@@ -161,6 +166,16 @@ def _apply_of_agent(
                 "INSERT OR REPLACE INTO names (agent_id, number, elicitation_id) VALUES (?, ?, ?)",
                 (agent_id, number, elicitation_id),
             )
+
+
+def _apply_told(connection: sqlite3.Connection, change: QuestionTold | TellingForgotten) -> None:
+    if isinstance(change, TellingForgotten):
+        connection.execute("DELETE FROM told WHERE agent_id = ? AND key = ?", (change.agent_id, change.key))
+        return
+    connection.execute(
+        "INSERT OR REPLACE INTO told (agent_id, key, number, is_note) VALUES (?, ?, ?, ?)",
+        (change.agent_id, change.key, change.number, change.is_note),
+    )
 
 
 OfQuestion = (
@@ -301,6 +316,12 @@ def _read(connection: sqlite3.Connection) -> Recovered:
             AnswerNamed(AgentId(agent_id), number, ElicitationId(elicitation_id))
             for agent_id, number, elicitation_id in _latest(
                 connection, "agent_id, number, elicitation_id FROM names", MAX_NAMED
+            )
+        ),
+        told=tuple(
+            QuestionTold(agent_id=AgentId(agent_id), key=key, number=number, is_note=bool(is_note))
+            for agent_id, key, number, is_note in _latest(
+                connection, "agent_id, key, number, is_note FROM told", MAX_TOLD
             )
         ),
     )

@@ -1,7 +1,4 @@
-"""Suspended calls in the state file, with the keys that seal them: both outlive the process, also a kill.
-
-In the column `record` the mark of the owner stands before the record itself.
-"""
+"""Suspended calls in the state file, with the keys that seal them: both outlive the process, also a kill."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -10,7 +7,6 @@ from proxy.mcp.mrtr import SealKey
 from proxy.ports import Clock
 from proxy.stores.exchange_rules import (
     DEFAULT_BOUNDS,
-    MARK_BYTES,
     Bounds,
     MadeKey,
     Taken,
@@ -60,7 +56,8 @@ class SqliteExchangeStore:
             if connection.execute("SELECT 1 FROM exchanges WHERE handle = ?", (handle,)).fetchone():
                 raise already_kept()
             connection.execute(
-                "INSERT INTO exchanges VALUES (?, ?, NULL, ?)", (handle, end_of(expires_at, now=now), mark + record)
+                "INSERT INTO exchanges (handle, owner, expires_at, record) VALUES (?, ?, ?, ?)",
+                (handle, mark, end_of(expires_at, now=now), record),
             )
 
         await self._writer.run(work)
@@ -74,7 +71,7 @@ class SqliteExchangeStore:
                 "RETURNING record",
                 (handle, digest, now),
             ).fetchall()
-            return found[0][0][MARK_BYTES:] if found else None
+            return found[0][0] if found else None
 
         return await self._writer.run(work)
 
@@ -101,8 +98,8 @@ def _taken(connection: sqlite3.Connection, mark: bytes) -> tuple[Taken, Taken]:
     """What all calls take, and what those of one owner take of it."""
     calls, octets, own_calls, own_octets = connection.execute(
         "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(own), 0), coalesce(sum(own * size), 0) FROM "
-        "(SELECT length(record) - ?1 AS size, substr(record, 1, ?1) = ?2 AS own FROM exchanges)",
-        (MARK_BYTES, mark),
+        "(SELECT length(record) AS size, owner = ? AS own FROM exchanges)",
+        (mark,),
     ).fetchone()
     return Taken(calls, octets), Taken(own_calls, own_octets)
 

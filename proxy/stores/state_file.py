@@ -36,7 +36,11 @@ CARRIED: Final[Mapping[str, str]] = {
     "flag_history": "version, at, author, reason, changes",
     "forced": "agent_id, cohort, until",
     "seal_keys": "key_id, secret, made_at",
-    "exchanges": "handle, expires_at, digest, record",
+    "exchanges": "handle, owner, expires_at, digest, record",
+    "nonces": "keyid, mark, expires",
+    "nonces_forgotten": "id, upto",
+    "audit": "number, at_ms, who, what, subject, details, previous, digest",
+    "audit_head": "id, number, digest",
 }
 """Tables that outlive a damage as far as they can be read, and their columns."""
 

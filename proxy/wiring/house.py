@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from aiohttp import web
@@ -16,6 +16,8 @@ from proxy.config.schema import Config
 from proxy.config.shapes import Address
 from proxy.config.tokens import Token
 from proxy.core.breaker import Breaker, BreakerState
+from proxy.core.elicitation import Elicitation
+from proxy.core.errors import StateUnavailable
 from proxy.core.flags import FlagSet
 from proxy.core.inbox import Inbox
 from proxy.core.journal import Change
@@ -25,6 +27,7 @@ from proxy.core.routing import Way
 from proxy.core.sends import DualSends
 from proxy.core.sent_questions import SentQuestions
 from proxy.core.sequences import SequenceMap
+from proxy.core.told_questions import ToldQuestions
 from proxy.downstream.admin_http import AdminParts, build_admin_app
 from proxy.downstream.app import DataParts, build_data_app
 from proxy.downstream.bus_http import BusDoors
@@ -77,9 +80,9 @@ class House:
         self.board = FlagBoard(outside.store, self._clock, salt=config.flags.salt, groups=_members(config))
         self.journal = JournalKeeper(outside.kept.journal, self._clock, self._snapshot, JournalMeter(self._metrics))
         write = self.journal.write
-        self._sent = SentQuestions()
+        self._sent, self._told = SentQuestions(), ToldQuestions(write)
         self._book = QuestionBook(
-            redeliver_s=config.wait.redeliver_s, write=self._note_question, withholds=self._sent.withholds
+            redeliver_s=config.wait.redeliver_s, write=self._note_question, withholds=self._withholds
         )
         self._names = AnswerNames(self._book, self._clock, write)
         self._sequences, self._inbox = SequenceMap(write=write), Inbox(write=write)
@@ -101,6 +104,7 @@ class House:
             judge=outside.bus.judge if outside.bus is not None else as_it_is,
             synced=self.journal.synced,
             sent=self._sent,
+            told=self._told,
             under_way=SendsUnderWay(DualSends(config.dual.sends)),
         )
         wait = config.wait
@@ -172,6 +176,7 @@ class House:
         if kept.recovered.numbering is not None:
             self._sequences.restore(kept.recovered.numbering)
         self._sent.restore(kept.recovered.questions)
+        self._told.restore(kept.recovered.told, kept.recovered.questions)
         self._book.restore(kept.recovered.questions, now=self._clock.now())
         self._names.restore(kept.recovered.names)
         self._inbox.restore(kept.recovered)
@@ -185,12 +190,17 @@ class House:
 
     def _note_question(self, change: Change) -> None:
         self._sent.hear(change)
+        self._told.hear(change)
         self.journal.write(change)
+
+    def _withholds(self, question: Elicitation) -> bool:
+        return self._sent.withholds(question) or self._told.withholds(question)
 
     def _snapshot(self) -> Iterator[Change]:
         """Everything that has to outlive us, as changes that would bring it about."""
         yield self._sequences.numbering()
         yield from self._book.snapshot()
+        yield from self._told.snapshot()
         yield from self._names.snapshot()
         yield from self._inbox.snapshot()
 
@@ -239,11 +249,13 @@ class House:
         stack.callback(self._spawn(work, name).cancel)
 
     async def sweep(self) -> None:
-        """Forget questions that are long over, every half minute, for as long as the house stands."""
+        """Forget questions that are long over and calls that expired, every half minute while the house stands."""
         pause = Pause(self._clock)
         while True:
             await pause.sleep(SWEEP_S)
             self._book.prune(now=self._clock.now(), wall=self._clock.wall())
+            with suppress(StateUnavailable):  # of which the journal tells; the next round does it
+                await self._outside.mcp.exchanges.sweep(now=self._clock.wall())
 
     def data_app(self) -> web.Application:
         """The application of the data port."""

@@ -1,6 +1,7 @@
 """Suspended calls in the state file: what only a file can promise; the rest is in the contract suite."""
 
 import asyncio
+import hashlib
 import os
 import secrets
 import signal
@@ -135,6 +136,20 @@ def _suspend_and_kill(path: Path) -> list[tuple[int, str]]:
     assert child.returncode == -signal.SIGKILL
     whole = (line.split() for line in lines if line.endswith("\n"))
     return [(int(number), state) for number, state in whole]
+
+
+async def test_a_record_stands_in_the_file_as_it_was_given_and_its_owner_beside_it_as_a_mark(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with _open(path) as store:
+        await store.suspend(HANDLE, b"record", owner=b"alice", expires_at=END)
+    assert await asyncio.to_thread(_rows, path) == [(b"record", hashlib.sha256(b"alice").digest())]
+
+
+def _rows(path: Path) -> list[tuple[bytes, bytes]]:
+    connection = sqlite3.connect(path)
+    found = connection.execute("SELECT record, owner FROM exchanges").fetchall()
+    connection.close()
+    return found
 
 
 async def test_what_is_no_longer_needed_is_gone_from_the_file(tmp_path: Path) -> None:

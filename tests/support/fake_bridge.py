@@ -151,8 +151,7 @@ class FakeBridge:
         )
         self.questions[question.elicitation_id] = question
         self.states[question.elicitation_id] = BridgeStatus.PENDING
-        noted = {"elicitation_type": "elicitation_requested", "from_agent": from_agent, "to_agent": to_agent}
-        self._note(noted, from_agent)
+        self._note_question(question)
         return question
 
     def put(self, ask: Ask) -> Elicitation:
@@ -171,8 +170,7 @@ class FakeBridge:
         )
         self.questions[question.elicitation_id] = question
         self.states[question.elicitation_id] = BridgeStatus.PENDING
-        noted = {"from_agent": ask.from_agent, "to_agent": ask.to_agent, "message": ask.message, "schema": ask.schema}
-        self._note({"elicitation_type": "elicitation_requested", **noted, "created_at": wall}, ask.from_agent)
+        self._note_question(question)
         return question
 
     def end(self, elicitation_id: ElicitationId, status: BridgeStatus) -> None:
@@ -319,6 +317,18 @@ class FakeBridge:
         self.answers.append(answer)
         kind = f"elicitation_{ENDED[answer.kind].value}"
         self._note({"elicitation_type": kind, "responding_agent": agent_id, "response_data": answer.content}, agent_id)
+
+    def _note_question(self, question: Elicitation) -> None:
+        noted = {
+            "elicitation_type": "elicitation_requested",
+            "from_agent": question.from_agent,
+            "to_agent": question.to_agent,
+            "message": question.message,
+            "schema": question.wire_schema,
+            "created_at": question.created_at,
+            "expires_at": question.expires_at,
+        }
+        self._note(noted, question.from_agent)
 
     def _note(self, data: object, source: str) -> None:
         if self.writes_notes:

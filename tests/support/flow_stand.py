@@ -9,7 +9,7 @@ import orjson
 
 from proxy.core.answers import GivenAnswer
 from proxy.core.breaker import Breaker
-from proxy.core.elicitation import Answer, AnswerKind
+from proxy.core.elicitation import Answer, AnswerKind, Elicitation
 from proxy.core.flags import FlagSet
 from proxy.core.ids import AgentId, ElicitationId, Sequence
 from proxy.core.inbox import Inbox
@@ -22,6 +22,7 @@ from proxy.core.secret import Secret
 from proxy.core.sends import DualSends
 from proxy.core.sent_questions import SentQuestions
 from proxy.core.sequences import SequenceMap
+from proxy.core.told_questions import ToldQuestions
 from proxy.flows.agent_sessions import AgentSessions
 from proxy.flows.errands import Errands
 from proxy.flows.feed_parts import FeedParts
@@ -160,17 +161,22 @@ async def flow_stand(
     """Flows that end with the block; in a `world` that outlives them they go on where an earlier process was."""
     world = world or World()
     clock, bridge, recorder, write = world.clock, world.bridge, world.recorder, world.journal.write
-    sent, numbers = SentQuestions(), SequenceMap(write=write)
+    sent, told, numbers = SentQuestions(), ToldQuestions(write), SequenceMap(write=write)
 
     def heard(change: Change) -> None:
         sent.hear(change)
+        told.hear(change)
         write(change)
 
-    book = QuestionBook(redeliver_s=redeliver_s, write=heard, withholds=sent.withholds)
+    def withholds(question: Elicitation) -> bool:
+        return sent.withholds(question) or told.withholds(question)
+
+    book = QuestionBook(redeliver_s=redeliver_s, write=heard, withholds=withholds)
     names, inbox, found = AnswerNames(book, clock, write), Inbox(write=write), world.journal.begin()
     if found.numbering is not None:
         numbers.restore(found.numbering)
     sent.restore(found.questions)
+    told.restore(found.told, found.questions)
     book.restore(found.questions, now=clock.now())
     names.restore(found.names)
     inbox.restore(found)
@@ -201,6 +207,7 @@ async def flow_stand(
             inbox=inbox,
             synced=world.journal.synced,
             sent=sent,
+            told=told,
             under_way=SendsUnderWay(dual_sends),
         )
         feeds = Feeds(parts, board, max_parked=max_parked)

@@ -20,7 +20,9 @@ from proxy.core.journal import (
     QuestionNoted,
     QuestionOffered,
     QuestionTakenBack,
+    QuestionTold,
     Stamped,
+    TellingForgotten,
 )
 
 AGENTS = [AgentId(name) for name in ("alice", "bob", "zoë 🦆")]
@@ -56,6 +58,8 @@ changes: st.SearchStrategy[Change] = st.one_of(
     st.builds(AnswerPassedOn, ids),
     st.builds(QuestionEnded, ids, st.sampled_from(End)),
     st.builds(AnswerNamed, agents, numbers, ids),
+    st.builds(QuestionTold, agent_id=agents, key=digests, number=numbers, is_note=st.booleans()),
+    st.builds(TellingForgotten, agents, digests),
     st.builds(CursorShown, agents, numbers),
     st.builds(CopiesDropped, agents, numbers),
     st.builds(MessageKept, agents, numbers, st.binary(max_size=8), times),
