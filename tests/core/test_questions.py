@@ -437,3 +437,11 @@ def test_what_nobody_claimed_is_released_without_effect() -> None:
     book.release(E1)
     assert changes == []
     assert _offered(book) == [E1]
+
+
+@pytest.mark.requirement("delivery.told_once")
+def test_only_what_was_offered_before_can_be_offered_again_alone() -> None:
+    book = _book(_question(E1), _question(E2))
+    (first,) = book.offer(BOB, now=0.0, wall=CREATED, limit=1)
+    assert book.offer(BOB, now=0.0, wall=CREATED, limit=9, only_again=True) == []
+    assert book.offer(BOB, now=REDELIVER_S, wall=CREATED, limit=9, only_again=True) == [first]
