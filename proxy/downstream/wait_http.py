@@ -148,10 +148,10 @@ class WaitDoor:
             return
         draft.items = len(messages)
         draft.result = Result.DELIVERED if messages else Result.TIMED_OUT
-        if messages and issued_to(credential) == draft.agent_id:
+        if messages and issued_to(credential) == draft.agent_id:  # the Bridge lets anybody read in anybody's name
             parts = self.feeds.parts
             parts.places.stands(AgentId(draft.agent_id), parts.sequences.to_agent(messages[-1].sequence))
-        self._note_told(AgentId(draft.agent_id), messages)
+            self._note_told(AgentId(draft.agent_id), messages)
         draft.delivered((message.created_at for message in messages), wall=self.clock.wall())
 
     def _note_told(self, agent_id: AgentId, messages: Sequence[Message]) -> None:

@@ -154,8 +154,7 @@ class Feed:
         if not self.waiters:  # the next wait cuts it short: nobody would be woken now
             self._has_news = True
             return
-        # Given up here, because a poll can be cut only once.
-        scope, self._scope = self._scope, None
+        scope, self._scope = self._scope, None  # given up here, because a poll can be cut only once
         scope.reschedule(asyncio.get_running_loop().time())
 
     def _start(self, name: str, loop: Callable[[], Coroutine[object, object, None]]) -> None:
@@ -209,7 +208,7 @@ class Feed:
             if batch.messages:
                 await self._put_on_record(batch.messages[-1].number)
             if batch.messages and await self._has_caught_up(batch):
-                self._learn_names(batch)
+                await self._learn_names(batch)
                 self._deliver(batch)
 
     async def _settle_refusal(self, refusal: BridgeRefused) -> None:
@@ -350,19 +349,18 @@ class Feed:
             await self._questions.look_up()
         return None
 
-    def _asks(self, batch: _Batch) -> bool:
-        return any(asks(read.message, self.agent_id) for read in batch.messages)
-
-    def _learn_names(self, batch: _Batch) -> None:
+    async def _learn_names(self, batch: _Batch) -> None:
         # Nobody on the legacy way reads a name; a batch that nobody waits for may be read on either way.
-        if not self.waiters or any(waiter.on_elicitation for waiter in self.waiters):
-            self._parts.names.learn(self.agent_id, [(read.number, read.message) for read in batch.messages])
+        if self.waiters and not any(waiter.on_elicitation for waiter in self.waiters):
+            return
+        if self._parts.names.learn(self.agent_id, [(read.number, read.message) for read in batch.messages]):
+            await self._parts.synced()
 
     def _deliver(self, batch: _Batch) -> None:
         self._budget.stir()
         if self.waiters:
             self._hand_out(batch)
-        elif not self._asks(batch):
+        elif not any(asks(read.message, self.agent_id) for read in batch.messages):
             self._kept = batch
 
     def _hand_out(self, batch: _Batch) -> None:

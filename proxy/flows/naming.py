@@ -47,8 +47,13 @@ class AnswerNames:
         for key, elicitation_id in self._named.items():
             yield AnswerNamed(*key, elicitation_id)
 
-    def learn(self, agent_id: AgentId, batch: Iterable[tuple[int, Message]]) -> None:
-        """Match the answers in a batch to questions that this agent asked; each message comes with its number."""
+    def learn(self, agent_id: AgentId, batch: Iterable[tuple[int, Message]]) -> bool:
+        """Match the answers in a batch to questions that this agent asked; each message comes with its number.
+
+        Whether any was matched that was not before. A crash that forgot it would give the name a second time, to
+        another answer in the same words.
+        """
+        is_news = False
         for number, message in batch:
             note = read_note(message)
             key = agent_id, number
@@ -59,8 +64,10 @@ class AnswerNames:
                 continue
             if key not in self._named:
                 self._remember(key, named)
+                is_news = True
             if note.made_from is not None:
                 self._given.setdefault(agent_id, {})[named] = number
+        return is_news
 
     def _name_of(self, agent_id: AgentId, note: Note, *, noted_at: float | None) -> ElicitationId | None:
         if note.made_from is not None:

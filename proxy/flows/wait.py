@@ -8,6 +8,7 @@ from typing import Final
 from proxy.core.elicitation import question_item
 from proxy.core.errors import SidecarError
 from proxy.core.exchange import (
+    Action,
     BridgeAway,
     BridgeSaid,
     DeadlinePassed,
@@ -91,8 +92,7 @@ async def serve_wait(
                     if isinstance(event, DeadlinePassed) and exchange.is_in_place and feed.access.is_disturbed():
                         event = BridgeAway()  # the next try would have been too late
                 case Reply() | ReplyTimeout() | PassOn() | Fail():
-                    if isinstance(action, Reply) and action.found.tells:
-                        await feeds.parts.synced()
+                    await _put_on_record(feeds, action)
                     if _knows_place(feed):
                         feeds.parts.places.stands(feed.agent_id, ask.since)
                     return _served(exchange, action, waiter, waited_s=clock.now() - opened_at)
@@ -113,6 +113,12 @@ def _knows_place(feed: Feed) -> bool:
     return feed.access.is_agents_own and feed.access.is_known()
 
 
+async def _put_on_record(feeds: Feeds, action: Action) -> None:
+    """Let nobody be told of a question in a way that a crash would make us forget."""
+    if isinstance(action, Reply) and action.found.tells:
+        await feeds.parts.synced()
+
+
 async def serve_peek(feeds: Feeds, ask: WaitAsk, decision: Decision, credential: Secret) -> WaitServed | None:
     """Serve a wait of zero seconds: hand out open questions; None when there are none and the Bridge shall answer."""
     waiter = Waiter(ask, on_elicitation=True)
@@ -127,7 +133,9 @@ async def serve_peek(feeds: Feeds, ask: WaitAsk, decision: Decision, credential:
     exchange = Exchange(
         route=decision.route, reason=decision.reason, deadline=feeds.parts.clock.now(), may_fall_back=True
     )
-    return _served(exchange, Reply(found), waiter, waited_s=0.0)
+    action = Reply(found)
+    await _put_on_record(feeds, action)
+    return _served(exchange, action, waiter, waited_s=0.0)
 
 
 def _may_wait(feeds: Feeds, feed: Feed) -> bool:
@@ -166,7 +174,7 @@ def _look(feeds: Feeds, feed: Feed, waiter: Waiter) -> Found:
     placed = [parcel.elicitation_id for parcel in parcels if parcel.elicitation_id is not None]
     book.hand_out(placed, now=clock.now(), wall=clock.wall())
     for parcel in parcels:
-        if parcel.note_key is not None:
+        if parcel.note_key is not None and feed.access.is_agents_own:
             feeds.parts.told.as_note(feed.agent_id, parcel.note_key, parcel.sequence)
     asked = [question_item(question, sequence=waiter.ask.since) for question in questions]
     created = [question.created_at for question in questions]

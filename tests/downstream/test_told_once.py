@@ -66,3 +66,17 @@ async def test_an_open_question_stays_an_elicitation_when_elicitation_is_turned_
         after = made.wait("bob", bob, since_sequence=before, timeout_seconds=5)
         await _until_over(made, after)
         assert "elicitation_requested" not in str((await after).items)
+
+
+async def test_who_reads_in_another_agents_name_does_not_take_its_question_away(tmp_path: Path) -> None:
+    async with stand(tmp_path, flags=OFF) as made:
+        alice, bob, mallory = [await made.bridge.token(who) for who in ("alice", "bob", "mallory")]
+        before = len(made.bridge.state.log)
+        spying = made.wait("bob", mallory, since_sequence=before, timeout_seconds=30)
+        named = (await made.ask(alice))["elicitation_id"]
+        await _until_over(made, spying)
+        assert "elicitation_requested" in str((await spying).items)
+        await made.house.flags(elicitation_enabled=True, elicitation_percentage=100)
+        waiting = made.wait("bob", bob, since_sequence=before, timeout_seconds=3)
+        await _until_over(made, waiting)
+        assert [fields(item["data"])["elicitation_id"] for item in (await waiting).items] == [named]

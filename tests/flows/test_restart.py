@@ -159,6 +159,21 @@ class TestAnswers:
             alice = made.bridge.token("alice")
             assert ids(items(await made.wait("alice", alice))) == [question.elicitation_id]
 
+    async def test_the_name_of_one_is_not_given_to_the_next_in_the_same_words(self) -> None:
+        world = World(writes_notes=True)
+        async with process(world, lost=EVERYTHING) as made:
+            first, second = ask(made), ask(made)
+            alice = made.bridge.token("alice")
+            await give(made, first, RED)
+            heard = items(await made.wait("alice", alice))
+            assert ids(heard) == [first.elicitation_id]
+        async with process(world) as made:
+            for question in (first, second):
+                made.feeds.question_created(question)
+            await give(made, second, RED)
+            cursor = max(int(str(number)) for number in sequences(heard))
+            assert ids(items(await made.wait("alice", alice, since=cursor))) == [second.elicitation_id]
+
 
 @pytest.mark.requirement("restart.messages")
 class TestMessages:
