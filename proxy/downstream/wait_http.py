@@ -149,18 +149,22 @@ class WaitDoor:
         draft.items = len(messages)
         draft.result = Result.DELIVERED if messages else Result.TIMED_OUT
         if messages and issued_to(credential) == draft.agent_id:  # the Bridge lets anybody read in anybody's name
-            parts = self.feeds.parts
-            parts.places.stands(AgentId(draft.agent_id), parts.sequences.to_agent(messages[-1].sequence))
-            self._note_told(AgentId(draft.agent_id), messages)
+            self._note_read(AgentId(draft.agent_id), messages)
         draft.delivered((message.created_at for message in messages), wall=self.clock.wall())
 
-    def _note_told(self, agent_id: AgentId, messages: Sequence[Message]) -> None:
-        """Remember which questions the agent reads as notes, so that they are not put to it by themselves later."""
+    def _note_read(self, agent_id: AgentId, messages: Sequence[Message]) -> None:
+        """Remember what the agent reads on the legacy way, for what is told it later on the other.
+
+        Where it stands, which questions it has as notes, and the answers to which of its own.
+        """
         parts = self.feeds.parts
-        for message in messages:
+        numbered = [(parts.sequences.to_agent(message.sequence), message) for message in messages]
+        parts.places.stands(agent_id, numbered[-1][0])
+        parts.names.learn(agent_id, numbered, on_elicitation=False)
+        for number, message in numbered:
             key = key_of_note(message, agent_id)
             if key is not None:
-                parts.told.as_note(agent_id, key, parts.sequences.to_agent(message.sequence))
+                parts.told.as_note(agent_id, key, number)
 
     async def _translate(  # noqa: PLR0917  # one call's whole context, passed on once
         self, request: web.Request, draft: Draft, ask: WaitAsk, decision: Decision, credential: Secret

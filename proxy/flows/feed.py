@@ -350,10 +350,10 @@ class Feed:
         return None
 
     async def _learn_names(self, batch: _Batch) -> None:
-        # Nobody on the legacy way reads a name; a batch that nobody waits for may be read on either way.
-        if self.waiters and not any(waiter.on_elicitation for waiter in self.waiters):
-            return
-        if self._parts.names.learn(self.agent_id, [(read.number, read.message) for read in batch.messages]):
+        # A batch that nobody waits for may be read on either way.
+        on_elicitation = not self.waiters or any(waiter.on_elicitation for waiter in self.waiters)
+        found = [(read.number, read.message) for read in batch.messages]
+        if self._parts.names.learn(self.agent_id, found, on_elicitation=on_elicitation):
             await self._parts.synced()
 
     def _deliver(self, batch: _Batch) -> None:

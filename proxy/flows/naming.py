@@ -47,17 +47,19 @@ class AnswerNames:
         for key, elicitation_id in self._named.items():
             yield AnswerNamed(*key, elicitation_id)
 
-    def learn(self, agent_id: AgentId, batch: Iterable[tuple[int, Message]]) -> bool:
+    def learn(self, agent_id: AgentId, batch: Iterable[tuple[int, Message]], *, on_elicitation: bool = True) -> bool:
         """Match the answers in a batch to questions that this agent asked; each message comes with its number.
 
-        Whether any was matched that was not before. A crash that forgot it would give the name a second time, to
-        another answer in the same words.
+        Whether any was matched that was not before. What is forgotten of it, by a crash or because the agent read the
+        answer on the legacy way, would give the name a second time, to another answer in the same words.
         """
         is_news = False
         for number, message in batch:
             note = read_note(message)
             key = agent_id, number
             if note is None or is_for_others(note, agent_id) or self.was_given(agent_id, note, number):
+                continue
+            if note.made_from is not None and not on_elicitation:
                 continue
             named = self._named.get(key) or self._name_of(agent_id, note, noted_at=message.created_at)
             if named is None:

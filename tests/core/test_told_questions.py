@@ -236,7 +236,6 @@ def test_a_question_that_was_offered_is_taken_for_told_at_a_start(
     assert again.was_told(BOB, _key()) is telling
 
 
-@pytest.mark.requirement("bounds.queues")
 def test_the_oldest_goes_where_there_are_too_many() -> None:
     told = ToldQuestions()
     kept = [

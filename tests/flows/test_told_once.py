@@ -119,3 +119,21 @@ async def test_two_questions_in_the_same_words_are_told_apart_by_their_deadlines
         await _all_on_elicitation(stand, enabled=True)
         second = stand.bridge.ask("bob")
         assert ids(await _hear(stand, token, since=ASKED)) == [second.elicitation_id]
+
+
+@pytest.mark.requirement("naming.never_wrong")
+async def test_an_answer_read_on_the_legacy_way_leaves_its_name_to_no_other_in_the_same_words() -> None:
+    async with flow_stand(world=World(writes_notes=True), flags=NOBODY) as stand:
+        alice, bob = stand.bridge.token("alice"), stand.bridge.token("bob")
+        first, second = stand.bridge.ask("bob"), stand.bridge.ask("bob")
+        for question in (first, second):
+            stand.feeds.question_created(question)
+        await stand.give(first.elicitation_id, bob)
+        heard = await stand.wait("alice", alice, timeout_s=2)
+        await stand.clock.advance(3)
+        await _all_on_elicitation(stand, enabled=True)
+        await stand.give(second.elicitation_id, bob)
+        cursor = max(int(str(number)) for number in sequences(items(heard)))
+        later = await stand.wait("alice", alice, since=cursor, timeout_s=2)
+        await stand.clock.advance(3)
+        assert ids(items(later)) == [second.elicitation_id]
