@@ -135,20 +135,21 @@ class WaitDoor:
     async def _relay(self, request: web.Request, draft: Draft, rewrite: Rewrite | None = None) -> web.StreamResponse:
         def note(status: int, body: bytes) -> None:
             if status == 200:
-                self._note_legacy(draft, body, Secret(request.headers.get("Authorization", "")))
+                self._note_legacy(draft, body, request.headers.get("Authorization", ""))
 
         response = await self.relay.relay(request, on_reply=note, rewrite=rewrite)
         draft.status = response.status
         return response
 
-    def _note_legacy(self, draft: Draft, body: bytes, credential: Secret) -> None:
+    def _note_legacy(self, draft: Draft, body: bytes, authorization: str) -> None:
         try:
             messages = parse_wait_reply(body)
         except BadBridgeReply:  # relayed as it is; what cannot be read cannot be counted
             return
         draft.items = len(messages)
         draft.result = Result.DELIVERED if messages else Result.TIMED_OUT
-        if messages and issued_to(credential) == draft.agent_id:  # the Bridge lets anybody read in anybody's name
+        is_own = authorization and issued_to(Secret(authorization)) == draft.agent_id
+        if messages and is_own:  # the Bridge lets anybody read in anybody's name
             self._note_read(AgentId(draft.agent_id), messages)
         draft.delivered((message.created_at for message in messages), wall=self.clock.wall())
 
