@@ -31,11 +31,14 @@ run: $(VENV)/.ready-run ## Watch one exchange in each cohort, then keep serving;
 
 ##@ Work
 .PHONY: test
+# The tests start some two thousand processes: those that may not keep bytecode compile all that they import each time.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.ready ## All tests with coverage and its gates, then everything of `make check`
 	@# Here, because a test that has to build a peer first would run into its time-out; it says itself what is missing.
 	-$(BIN)/python tools/peers.py
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto $(PYTEST_ARGS)
+	@# Neighbours stay together, as many share the processes that they need.
+	$(BIN)/coverage run -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='proxy/core/*,proxy/mcp/*' --fail-under=100
 	$(BIN)/coverage report --omit='proxy/core/*,proxy/mcp/*' --fail-under=95

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Protocol
 
+from proxy.core.audit import Entry, Head, Trail
 from proxy.core.bus import Ask
 from proxy.core.cohort import Cohort
+from proxy.core.deeds import Deed
 from proxy.core.elicitation import Answer, BridgeStatus, Elicitation
 from proxy.core.flags import FlagChange, FlagSet
 from proxy.core.ids import AgentId, ElicitationId
@@ -16,6 +18,7 @@ from proxy.core.nonces import NonceClaim
 from proxy.core.outcome import ElicitationOutcome, Outcome
 from proxy.core.rate import Rate
 from proxy.core.secret import Secret
+from proxy.core.suspicion import Suspicion
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing
 from proxy.mcp.jsonrpc import Response
 from proxy.mcp.mrtr import SealKey
@@ -276,6 +279,35 @@ class NonceStore(Protocol):
         ...
 
 
+class AuditTrail(Protocol):
+    """What was done, by whom and to whom, in a chain that shows where anybody has touched it.
+
+    Every method raises StateUnavailable where the store fails.
+    """
+
+    async def append(self, deed: Deed, *, who: str, subject: str, at: float) -> Entry:
+        """Write one entry, with its place in the chain; durable when this returns. `at`: seconds since the epoch.
+
+        When there are more entries than are kept, the oldest go, and another entry says so.
+
+        Raises:
+            InvalidInput: a deed, a name or a time that cannot be written down.
+        """
+        ...
+
+    async def read(self, *, after: int, limit: int) -> Sequence[Entry]:
+        """The entries behind this number, oldest first, as they stand there."""
+        ...
+
+    async def head(self) -> Head:
+        """Number and digest of the last entry, from where they are kept apart; to be kept elsewhere, too."""
+        ...
+
+    async def whole(self) -> Trail:
+        """All entries and the head as they stand at one moment, to be checked or exported."""
+        ...
+
+
 class FlagStore(Protocol):
     """The flag set, its history and the operators' overrides, kept over restarts."""
 
@@ -333,6 +365,14 @@ class Recorder(Protocol):
 
     def lost_messages(self, agent_id: str, count: int) -> None:
         """Report messages that a restarted Bridge can no longer deliver to this agent, at most `count`."""
+        ...
+
+    def suspect(self, suspicion: Suspicion) -> None:
+        """Take note of a call that a rule of security refuses, or would refuse."""
+        ...
+
+    def limited(self, limit: LimitName, *, is_allowed: bool) -> None:
+        """Take note of what a rate limit said to a call."""
         ...
 
     def defect(self, where: str, error: BaseException) -> None:

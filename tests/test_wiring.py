@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sqlite3
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -138,6 +139,23 @@ class TestNoStart:
             assert (await made.admin("GET", "/livez")).status == 200
 
 
+def _suspend(path: Path, calls: Mapping[bytes, float]) -> None:
+    connection = sqlite3.connect(path, timeout=5)
+    with connection:
+        connection.executemany(
+            "INSERT INTO exchanges (handle, owner, expires_at, record) VALUES (?, ?, ?, ?)",
+            [(handle, b"alice", expires_at, b"record") for handle, expires_at in calls.items()],
+        )
+    connection.close()
+
+
+def _suspended(path: Path) -> list[bytes]:
+    connection = sqlite3.connect(path, timeout=5)
+    found = [handle for (handle,) in connection.execute("SELECT handle FROM exchanges")]
+    connection.close()
+    return found
+
+
 class TestRunning:
     async def test_health_tells_how_the_way_stands_and_caches_can_be_cleared(self, tmp_path: Path) -> None:
         async with stand(tmp_path, {"breaker.failures": "1"}) as made:
@@ -161,6 +179,21 @@ class TestRunning:
             assert isinstance(cleared, dict)
             assert set(cleared) == {"breaker", "feeds"}
             assert (await made.house.health())["status"] == "healthy"
+
+    @pytest.mark.requirement("store.exchanges.swept")
+    async def test_calls_that_expired_while_suspended_are_forgotten_without_another_being_suspended(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "state.db"
+        async with stand(tmp_path, {"state.url": f"sqlite://{path}"}) as made:
+            await asyncio.to_thread(_suspend, path, {b"ends": made.clock.wall() + 20, b"lives": made.clock.wall() + 90})
+            for _ in range(2):  # the next round comes whatever became of the one before
+                made.clock.advance(31)
+
+                async def is_swept() -> bool:
+                    return await asyncio.to_thread(_suspended, path) == [b"lives"]
+
+                await until_told(is_swept)
 
     @pytest.mark.requirement("questions.forgetting")
     async def test_what_is_long_over_is_forgotten(self, tmp_path: Path) -> None:

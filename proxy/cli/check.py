@@ -1,6 +1,8 @@
 """`elicit-sidecar check`: print the effective configuration, or everything that is wrong with it."""
 
 import os
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import orjson
 from proxy.config.load import Loaded, load_config, parse_overrides
 from proxy.config.problems import ConfigError
 from proxy.config.render import to_plain, to_toml
+from proxy.config.tls import check_files
 from proxy.config.tokens import read_tokens
 
 BAD_CONFIGURATION = 2
@@ -24,16 +27,17 @@ def command(*, file: Path, as_json: bool, settings: tuple[str, ...]) -> None:
     """Check FILE as `run` would read it, with ELICIT_SIDECAR_* variables and --set on top.
 
     Prints the effective configuration with the origin of every value, secrets redacted. If anything is wrong,
-    prints every problem on its own line and exits with code 2.
+    prints every problem on its own line and exits with code 2. A certificate that has expired is a warning.
     """
     try:
         loaded = load_config(file, env=os.environ, overrides=parse_overrides(settings))
         if loaded.config.admin.token_file:
             read_tokens(Path(loaded.config.admin.token_file))
+        warnings = check_files(loaded.config, time.time())
     except ConfigError as error:
         _report(error, as_json=as_json)
         raise click.exceptions.Exit(BAD_CONFIGURATION) from error
-    _show(loaded, as_json=as_json)
+    _show(loaded, warnings, as_json=as_json)
 
 
 def _report(error: ConfigError, *, as_json: bool) -> None:
@@ -44,8 +48,11 @@ def _report(error: ConfigError, *, as_json: bool) -> None:
         click.echo(str(problem), err=True)
 
 
-def _show(loaded: Loaded, *, as_json: bool) -> None:
+def _show(loaded: Loaded, warnings: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        click.echo(orjson.dumps({"config": to_plain(loaded.config), "origins": dict(loaded.origins)}))
-    else:
-        click.echo(to_toml(loaded), nl=False)
+        shown = {"config": to_plain(loaded.config), "origins": dict(loaded.origins), "warnings": warnings}
+        click.echo(orjson.dumps(shown))
+        return
+    click.echo(to_toml(loaded), nl=False)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)

@@ -27,6 +27,7 @@ def find_clashes(config: Config) -> Iterator[Clash]:
     yield from _addresses(config)
     yield from _bridge_is_somebody_else(config)
     yield from _lists(config)
+    yield from _tls(config)
     if config.bridge.poll_idle_ms < config.bridge.poll_fast_ms:
         yield Clash(
             keys=("bridge.poll_idle_ms", "bridge.poll_fast_ms"),
@@ -65,6 +66,35 @@ def _bridge_is_somebody_else(config: Config) -> Iterator[Clash]:
                 got=show(config.bridge.url),
                 hint="the sidecar would call itself",
             )
+
+
+def _tls(config: Config) -> Iterator[Clash]:
+    listen, bridge = config.listen, config.bridge
+    for cert, key in (
+        (("listen.tls_cert_file", listen.tls_cert_file), ("listen.tls_key_file", listen.tls_key_file)),
+        (
+            ("listen.admin_tls_cert_file", listen.admin_tls_cert_file),
+            ("listen.admin_tls_key_file", listen.admin_tls_key_file),
+        ),
+        (("bridge.client_cert_file", bridge.client_cert_file), ("bridge.client_key_file", bridge.client_key_file)),
+    ):
+        if bool(cert[1]) != bool(key[1]):
+            given, missing = (cert, key) if cert[1] else (key, cert)
+            yield Clash(
+                keys=(given[0], missing[0]),
+                expected=f"{cert[0]} and {key[0]} together",
+                got=f"{given[0]} alone",
+                hint="one file may hold both: name it twice",
+            )
+    if not any(url.startswith("https:") for url in (bridge.url, bridge.mcp_url)):
+        for name, value in (("bridge.ca_file", bridge.ca_file), ("bridge.client_cert_file", bridge.client_cert_file)):
+            if value:
+                yield Clash(
+                    keys=(name, "bridge.url"),
+                    expected=f"bridge.url to begin with https:// where {name} is set",
+                    got=show(bridge.url),
+                    hint="without TLS the file would be of no use",
+                )
 
 
 def _lists(config: Config) -> Iterator[Clash]:

@@ -18,6 +18,8 @@ Plain = str | int | float | bool | list[str]
 
 
 def _plain(value: object) -> Plain:
+    if value is None:
+        return ""
     if isinstance(value, bool | int | float):
         return value
     if isinstance(value, tuple):

@@ -26,9 +26,12 @@ from proxy.config.shapes import (
     parse_origin,
     parse_path,
     parse_salt,
+    parse_some_byte_rate,
+    parse_some_rate,
     parse_state_url,
     parse_tool_name,
 )
+from proxy.core.identity import Mode
 from proxy.core.rate import Rate, parse_rate
 
 ENVIRONMENT_PREFIX: Final = "ELICIT_SIDECAR_"
@@ -42,7 +45,11 @@ MAX_GROUP_MEMBERS: Final = 100_000
 
 _ADDRESS: Final = Text(parse_address, "HOST:PORT")
 _NAMES: Final = TextList(parse_agent_name, "a list of agent ids or group names")
+_FILE: Final = Text(parse_file_path, "the path of a file, or nothing")
+_ORIGINS: Final = TextList(parse_origin, "a list of http or https URLs without path", most=8)
 _RATE: Final = Text(parse_rate, "a rate N/(s|min|h)[+BURST]")
+_SOME_RATE: Final = Text(parse_some_rate, "a rate N/(s|min|h)[+BURST], or nothing")
+_SOME_BYTES: Final = Text(parse_some_byte_rate, "a rate of bytes N(KiB|MiB|GiB)/(s|min|h)[+BURST], or nothing")
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +63,12 @@ class ListenConfig(Section, frozen=True, kw_only=True):
     admin: Annotated[Address, _ADDRESS] = Address("127.0.0.1", 8767)
     allowed_hosts: Annotated[tuple[str, ...], TextList(parse_host_name, "a list of host names")] = ()
     """What Host and Origin may hold besides our own names: a name (IPv6 without brackets) or name and port."""
+    tls_cert_file: Annotated[str, _FILE] = ""
+    """With its key: the data port speaks TLS."""
+    tls_key_file: Annotated[str, _FILE] = ""
+    admin_tls_cert_file: Annotated[str, _FILE] = ""
+    """The same for the admin port."""
+    admin_tls_key_file: Annotated[str, _FILE] = ""
 
 
 class BridgeConfig(Section, frozen=True, kw_only=True):
@@ -83,6 +96,11 @@ class BridgeConfig(Section, frozen=True, kw_only=True):
     poll_budget_per_min: Annotated[int, Whole(6, 100_000)] = 60
     """Polls per minute and agent."""
     poll_burst: Annotated[int, Whole(1, 1000)] = 10
+    ca_file: Annotated[str, _FILE] = ""
+    """Whom to trust there; empty: whom the system trusts."""
+    client_cert_file: Annotated[str, _FILE] = ""
+    """What we show there, with its key, when it asks who we are."""
+    client_key_file: Annotated[str, _FILE] = ""
 
 
 class AgentConfig(Section, frozen=True, kw_only=True):
@@ -175,20 +193,35 @@ class StateConfig(Section, frozen=True, kw_only=True):
 class AdminConfig(Section, frozen=True, kw_only=True):
     """Who may use the admin port."""
 
-    token_file: Annotated[str, Text(parse_file_path, "the path of a file, or nothing")] = ""
+    token_file: Annotated[str, _FILE] = ""
+
+
+class IdentityConfig(Section, frozen=True, kw_only=True):
+    """Whether a call may name another agent than the one that is vouched for."""
+
+    mode: Annotated[Mode, Choice(("off", "observe", "enforce"))] = "off"
 
 
 class SignaturesConfig(Section, frozen=True, kw_only=True):
     """Whether calls are signed and signatures judged."""
 
-    mode: Annotated[Literal["off"], Choice(("off",), later=("observe", "enforce"))] = "off"
+    mode: Annotated[Mode, Choice(("off", "observe", "enforce"))] = "off"
+    keys_file: Annotated[str, Text(parse_file_path, "the path of a file, or nothing")] = ""
+    origins: Annotated[tuple[str, ...], _ORIGINS] = ()
+    """Scheme, host and port by which this sidecar is called; empty: `listen.data`."""
+    sign: Annotated[bool, Switch()] = False
+    """Whether calls to the Bridge are signed in the name of their agent."""
 
 
 class LimitsConfig(Section, frozen=True, kw_only=True):
-    """How many questions and answers an agent may send."""
+    """How much an agent may call."""
 
     questions: Annotated[Rate, _RATE] = Rate(count=10, period_s=60, burst=3)
     answers: Annotated[Rate, _RATE] = Rate(count=20, period_s=60, burst=3)
+    waits: Annotated[Rate | None, _SOME_RATE] = None
+    calls: Annotated[Rate | None, _SOME_RATE] = None
+    bytes: Annotated[Rate | None, _SOME_BYTES] = None
+    """Of bodies, of which the length is told."""
 
 
 class LogConfig(Section, frozen=True, kw_only=True):
@@ -215,6 +248,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     legacy: LegacyConfig = LegacyConfig()
     state: StateConfig = StateConfig()
     admin: AdminConfig = AdminConfig()
+    identity: IdentityConfig = IdentityConfig()
     signatures: SignaturesConfig = SignaturesConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from proxy.config.problems import Unfit
 from proxy.core.errors import InvalidInput
 from proxy.core.ids import MAX_AGENT_ID_CHARS, parse_agent_id
+from proxy.core.rate import Rate, parse_byte_rate, parse_rate
 
 MAX_SALT_CHARS: Final = 200
 """Source: ours; a salt is a word or two, and it is hashed with every agent id."""
@@ -117,6 +118,16 @@ def parse_origin(text: str) -> str:
 def parse_optional_origin(text: str) -> str:
     """As `parse_origin`, or nothing."""
     return parse_origin(text) if text else ""
+
+
+def parse_some_rate(text: str) -> Rate | None:
+    """A rate of calls, or none."""
+    return parse_rate(text) if text else None
+
+
+def parse_some_byte_rate(text: str) -> Rate | None:
+    """A rate of bytes, or none."""
+    return parse_byte_rate(text) if text else None
 
 
 def parse_http_url(text: str) -> str:

@@ -3,16 +3,15 @@
 Blank lines and lines that begin with `#` are skipped. No message ever shows a token or a part of one.
 """
 
-import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from proxy.config.problems import ConfigError, Problem, escape_whole
+from proxy.config.private_file import read_private_text
+from proxy.config.problems import ConfigError, Problem
 from proxy.core.secret import Secret
 
 MIN_TOKEN_CHARS: Final = 16
@@ -23,7 +22,6 @@ MAX_TOKEN_FILE_BYTES: Final = 64 * 1024
 
 _KEY: Final = "admin.token_file"
 _TOKEN: Final = re.compile(r"[!-~]+")
-_TOO_OPEN: Final = ~(stat.S_IRUSR | stat.S_IWUSR)
 
 
 class Role(StrEnum):
@@ -47,32 +45,17 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
     Raises:
         ConfigError: with every problem of the file.
     """
-    name = escape_whole(str(path))
-    try:
-        with path.open("rb") as stream:
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-            content = stream.read(MAX_TOKEN_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError([Problem(key=_KEY, source=name, expected="a readable file", got=reason)]) from error
-    if len(content) > MAX_TOKEN_FILE_BYTES:
-        expected = f"at most {MAX_TOKEN_FILE_BYTES} bytes"
-        raise ConfigError([Problem(key=_KEY, source=name, expected=expected, got="more")])
+    text = read_private_text(path, key=_KEY, most_bytes=MAX_TOKEN_FILE_BYTES)
+    name = text.name
     lines = _Lines(name)
-    tokens = tuple(lines.read(content.decode("utf-8", "replace")))
-    problems = [*_mode_problems(name, mode), *lines.problems]
+    tokens = tuple(lines.read(text.content))
+    problems = [*text.problems, *lines.problems]
     if not tokens and not problems:
         hint = "write a line such as: operator TOKEN"
         problems.append(Problem(key=_KEY, source=name, expected="at least one token", got="none", hint=hint))
     if problems:
         raise ConfigError(problems)
     return tokens
-
-
-def _mode_problems(name: str, mode: int) -> Iterator[Problem]:
-    if mode & _TOO_OPEN:
-        hint = "nobody else may read it: chmod 600"
-        yield Problem(key=_KEY, source=name, expected="file mode 0600", got=f"{mode:04o}", hint=hint)
 
 
 class _Lines:

@@ -1,34 +1,26 @@
-"""How often each of many agents may do something that costs calls to the Bridge."""
+"""How often each of many agents may do something that costs calls to the Bridge: one rate, and a plain yes or no."""
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.core.ids import AgentId
-from proxy.core.pace import Pace
+from proxy.core.limits import LimitName, LimitTable
 from proxy.core.rate import Rate
 
 MAX_AGENTS: Final = 10_000
-"""Most agents whose allowance is remembered; the one that was used longest ago goes first. Source: ours."""
+"""Most agents that are counted at the same time; a further one is refused until one is at rest. Source: ours."""
+
+_THIS: Final = LimitName("allowance")
 
 
-@dataclass(slots=True)
 class Allowances:
     """How often each of many agents may do something."""
 
-    rate: Rate
-    _paces: dict[AgentId, Pace] = field(default_factory=dict)
+    __slots__ = ("_table", "rate")
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self._table = LimitTable(MAX_AGENTS)
 
     def take(self, agent_id: AgentId, now: float) -> bool:
         """Whether this agent may do it once more now; monotonic seconds."""
-        pace = self._paces.pop(agent_id, None) or self._fresh()
-        self._paces[agent_id] = pace
-        if len(self._paces) > MAX_AGENTS:
-            del self._paces[next(iter(self._paces))]
-        if pace.gap(now):
-            return False
-        pace.spend(now)
-        return True
-
-    def _fresh(self) -> Pace:
-        rate = self.rate
-        return Pace(per_minute=rate.count * 60 / rate.period_s, burst=float(rate.capacity), fast_s=0.0, idle_s=0.0)
+        return self._table.take(_THIS, agent_id, self.rate, now=now).allowed

@@ -4,7 +4,8 @@ Events are taken in whatever order they are read, as a log is read from several 
 order in the log. The first event of an id is its question, the first fitting answer of its addressee ends it. What
 does not count stays an ordinary message, so that an agent can still read it; a repeated answer is left out.
 
-Bounds: a full book gives up what is over, the oldest first, never what is open, and then takes no more questions.
+Bounds: a full book gives up what is over, the oldest first, never what is open, and then takes no more questions:
+who would put one here is refused before it is stored, and one of others stays an ordinary message.
 Deadlines are seconds since the epoch.
 """
 
@@ -173,7 +174,7 @@ class BusBook:
             if order > known.order:
                 return False
             self._drop(named)
-        if not self._has_room(question, size, wall):
+        if not self.has_room(question, size, wall):
             return False
         self._entries[named] = _Entry(question, order, size)
         self._bytes += size
@@ -183,7 +184,8 @@ class BusBook:
             self._ended(self._entries[named], stray.event, stray.order, stray.message)
         return True
 
-    def _has_room(self, question: Elicitation, size: int, wall: float) -> bool:
+    def has_room(self, question: Elicitation, size: int, wall: float) -> bool:
+        """Whether a question of so many bytes may be kept; what is over goes where that makes room."""
         mine = self._open.get(question.to_agent, {})
         if len(mine) >= MAX_PER_AGENT:
             for known in [self._entries[key].question for key in mine]:

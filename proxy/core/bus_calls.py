@@ -11,12 +11,12 @@ from typing import Final
 
 import orjson
 
+from proxy.core.asked_question import check_askable
 from proxy.core.bus import Ask, is_bus_id
 from proxy.core.elicitation import BridgeStatus, Elicitation, is_writable
 from proxy.core.errors import InvalidInput
 from proxy.core.ids import AgentId, parse_agent_id
 from proxy.core.mismatch import describe
-from proxy.core.schemas import compile_schema
 
 DEFAULT_TIMEOUT_S: Final = 30
 """How long a question lives whose asker does not say. Source: BRIDGE.md 2.5."""
@@ -35,7 +35,7 @@ def parse_ask(body: bytes) -> Ask:
         raise InvalidInput(f"message must be text, got {describe(message)}")
     if not isinstance(schema, dict) or not is_writable(schema):
         raise InvalidInput(f"schema must be an object that is not nested too deeply, got {describe(schema)}")
-    compile_schema(schema)
+    check_askable(schema)
     timeout = call.get("timeout_seconds", DEFAULT_TIMEOUT_S)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         raise InvalidInput(f"timeout_seconds must be a number above 0, got {describe(timeout)}")

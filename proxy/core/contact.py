@@ -3,8 +3,16 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
-from proxy.core.errors import BridgeFault, BridgeTimeout, BridgeUnavailable
+from proxy.core.errors import BridgeFault, BridgeTimeout, BridgeUnavailable, BridgeUntrusted
+
+SAY_AGAIN_S: Final = 60.0
+"""How long a peer that is not trusted is not told of again in the same words. Source: ours; a line each minute."""
+
+
+def _nobody(_: str) -> None:
+    """Hears nothing."""
 
 
 @dataclass(slots=True)
@@ -14,6 +22,10 @@ class Contact:
     name: str
     now: Callable[[], float]
     """Monotonic seconds."""
+    hear: Callable[[str], None] = _nobody
+    """Told why the peer is not trusted, which needs an operator: at once, and each minute again."""
+    _said: str = ""
+    _said_at: float = 0.0
     _failing_since: float | None = None
     _why: str = ""
 
@@ -24,6 +36,8 @@ class Contact:
             yield
         except (BridgeUnavailable, BridgeTimeout) as fault:
             self.failed(fault.detail)
+            if isinstance(fault, BridgeUntrusted):
+                self._say(fault.detail)
             raise
         except BridgeFault:
             self.answered()
@@ -39,6 +53,11 @@ class Contact:
         if self._failing_since is None:
             self._failing_since = self.now()
         self._why = why
+
+    def _say(self, why: str) -> None:
+        if why != self._said or self.now() - self._said_at >= SAY_AGAIN_S:
+            self._said, self._said_at = why, self.now()
+            self.hear(why)
 
     def worry(self) -> str:
         """Since when and why the peer cannot be reached, for an operator; empty while it can be, as far as known."""

@@ -186,6 +186,18 @@ class InvalidFlags(AgentFault):
     title = "Invalid flags"
 
 
+class InvalidState(InvalidInput):
+    """A `requestState` that is not ours, was altered, has expired or was used before; it never says which."""
+
+    code = "invalid_request_state"
+    title = "Invalid or expired requestState"
+
+    def __init__(
+        self, detail: str = "expected the requestState of an open question, unchanged; call the tool again without it"
+    ) -> None:
+        super().__init__(detail)
+
+
 class LegacyRemoved(AgentFault):
     """The legacy wait is gone for this agent."""
 
@@ -203,12 +215,24 @@ class TooManyWaits(OurFault):
     retryable = True
 
 
+class TooManyQuestions(AgentFault):
+    """As many questions are open to one agent, or in all, as may be; each answer makes room."""
+
+    code = "too_many_questions"
+    title = "Too many open questions"
+    status = 429
+    retryable = True
+
+
 class SchemaRefused(AgentFault):
-    """An elicitation asks with a schema that is hostile or beyond our bounds."""
+    """An elicitation asks with no schema, or a hostile one, or one beyond our bounds; `path` names the place."""
 
     code = "schema_refused"
     title = "Schema refused"
     status = 422
+
+    def __init__(self, detail: str, *, path: str = "$") -> None:
+        super().__init__(detail, path=path)
 
 
 class AnswerInvalid(AgentFault):
@@ -220,11 +244,58 @@ class AnswerInvalid(AgentFault):
 
 
 class AnswerForbidden(AgentFault):
-    """An agent answers an elicitation that is addressed to another."""
+    """An agent answers an elicitation that is addressed to another, or comes with another's token."""
 
     code = "answer_forbidden"
     title = "Not yours to answer"
     status = 403
+
+
+class ImpersonationRefused(AgentFault):
+    """A call names another agent than the one that is vouched for."""
+
+    code = "impersonation"
+    title = "Not the agent that is named"
+    status = 403
+
+
+class SignatureRefused(AgentFault):
+    """A call is not signed, or not as it has to be."""
+
+    code = "signature_refused"
+    title = "Signature refused"
+    status = 401
+
+
+class BodyNotSigned(SignatureRefused):
+    """The body of a signed call is not the one that was signed."""
+
+    code = "body_not_signed"
+    title = "Body not the one that was signed"
+
+
+class ReplayRefused(AgentFault):
+    """A signed call came a second time."""
+
+    code = "replay_refused"
+    title = "Call replayed"
+    status = 403
+
+
+class RateLimited(AgentFault):
+    """An agent has used up what a limit grants."""
+
+    code = "rate_limited"
+    title = "Too many calls"
+    status = 429
+    retryable = True
+
+    def __init__(
+        self, detail: str, *, fields: Mapping[str, str], retry_after_s: float | None = None, **extra: object
+    ) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, **extra)
+        self.fields = fields
+        """Header fields that say what is granted."""
 
 
 class TokenRefused(AgentFault):
@@ -265,6 +336,14 @@ class BridgeUnavailable(BridgeFault):
     code = "bridge_unavailable"
     title = "Bridge unavailable"
     status = 502
+
+
+class BridgeUntrusted(BridgeUnavailable):
+    """No trusted connection to the Bridge came about; its certificate, ours or a key has to be seen to first."""
+
+    code = "bridge_untrusted"
+    title = "No trusted connection to the Bridge"
+    retryable = False
 
 
 class BridgeTimeout(BridgeFault):

@@ -147,15 +147,18 @@ class Exchange:
                 return ReplyTimeout()
             case BridgeSaid():
                 return PassOn(event)
-            case BridgeAway():
-                return Fail(_no_bridge()) if self.is_in_place else Look()
-            case WayFailed(reason):
-                return self._leave(reason)
+            case WayFailed() | BridgeAway():
+                return self._lose(event)
             case Rerouted(reason):
                 self.route, self.reason = Route.LEGACY, reason
                 return Look()
             case _:
                 assert_never(event)
+
+    def _lose(self, event: WayFailed | BridgeAway) -> Action:
+        if isinstance(event, WayFailed):
+            return self._leave(event.reason)
+        return Fail(_no_bridge()) if self.is_in_place else Look()
 
     def _leave(self, reason: Reason) -> Action:
         if self.route is not Route.ELICITATION:

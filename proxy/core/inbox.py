@@ -145,12 +145,21 @@ class Inbox:
         return [] if shelf is None else [copy for copy in shelf.copies.values() if since < copy.number <= upto]
 
     def lost(self, agent_id: AgentId, since: int, upto: int) -> int:
-        """How many numbers after `since` up to `upto` were never read for the agent, or their copies went."""
+        """How many numbers after `since` up to `upto` were never read for the agent, or their copies went.
+
+        An upper bound of the messages that are lost with these numbers: the Bridge numbers all events in one row and
+        leaves out the agent's own and some of its books (BRIDGE.md 2.2), and what was never read cannot be told apart.
+        """
         shelf = self._shelves.get(agent_id)
         covered = 0
         for begin, end in shelf.spans if shelf else ():
             covered += max(0, min(end, upto) - max(begin, since))
         return max(0, upto - since - covered)
+
+    def cursor_of(self, agent_id: AgentId) -> int | None:
+        """The highest cursor that the agent came with, as far as it is known."""
+        shelf = self._shelves.get(agent_id)
+        return None if shelf is None else shelf.cursor or None
 
     def tell_once(self, agent_id: AgentId, ended: int) -> bool:
         """Whether the loss with the logs up to this number is still to be reported; it counts as reported from here."""

@@ -4,7 +4,7 @@ A call that the Bridge would refuse (a missing agent, a number it cannot read) i
 None and is relayed, so that the Bridge's own words reach the agent. Items stay the bytes that came.
 """
 
-import re
+from collections.abc import Callable
 from collections.abc import Sequence as Series
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,8 @@ MAX_WAIT_S: Final = 300
 ITEMS_PER_REPLY: Final = 10
 """Most messages in one reply. Source: BRIDGE.md 2.3 (limit 10 per answer)."""
 
-_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_MAX_NUMBER_CHARS: Final = 4000
+"""Longest text of a number that is read; beyond it the Bridge reads none either. Source: CPython's limit is 4,300."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,28 +72,39 @@ class _WireReply(msgspec.Struct):
 
 _REPLY_DECODER: Final = msgspec.json.Decoder(_WireReply)
 _ITEM_DECODER: Final = msgspec.json.Decoder(_WireItem)
+_SEQUENCE_DECODER: Final = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)])
 _MEMBERS_DECODER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def parse_wait_query(query: str, *, default_timeout_s: int = 60) -> WaitAsk | None:
     """Read the raw query of a legacy wait; None when only the Bridge can say what is wrong with it.
 
-    The last of repeated parameters wins and unknown ones are ignored. Source: BRIDGE.md 2.3.
+    The last of repeated parameters wins and unknown ones are ignored, whatever they hold: what the Bridge would serve
+    as a wait has to be one here, too, or another spelling would lead past all that is decided here.
+    Source: BRIDGE.md 2.3.
     """
     try:
-        pairs = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=100))
+        pairs = dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
         agent_id = parse_agent_id(pairs.get("agent_id"))
     except (ValueError, InvalidInput):
         return None
     since = _whole(pairs.get("since_sequence", "0"))
     timeout = _whole(pairs.get("timeout_seconds", str(default_timeout_s)))
-    if since is None or timeout is None or not 0 <= since <= MAX_SEQUENCE:
+    if since is None or timeout is None:
         return None
-    return WaitAsk(agent_id=agent_id, since=Sequence(since), timeout_s=timeout)
+    # Below 0 is from the beginning, as no message has such a number.
+    return WaitAsk(agent_id=agent_id, since=Sequence(max(0, since)), timeout_s=timeout)
 
 
 def _whole(text: str) -> int | None:
-    return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
+    """A whole number of 64 bits; like the Bridge with a sign, blanks around it, underscores between digits."""
+    if len(text) > _MAX_NUMBER_CHARS:
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if abs(number) <= MAX_SEQUENCE else None
 
 
 def parse_wait_reply(body: bytes) -> tuple[Message, ...]:
@@ -155,6 +167,17 @@ def renumbered(message: Message, sequence: int) -> bytes:
     except RecursionError as error:  # the limit counts the callers too, so that `parse_wait_reply` may have got through
         raise BadBridgeReply(f"expected a message that is nested less deeply: {error}") from error
     members["sequence"] = msgspec.Raw(b"%d" % sequence)
+    return msgspec.json.encode(members)
+
+
+def numbered_reply(body: bytes, number: Callable[[int], int]) -> bytes:
+    """The reply to a stored event under another sequence; the very same object where it holds none that can be read."""
+    try:
+        members = _MEMBERS_DECODER.decode(body)
+        sequence = _SEQUENCE_DECODER.decode(members["sequence"])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):  # the Bridge's own words
+        return body
+    members["sequence"] = msgspec.Raw(b"%d" % number(sequence))
     return msgspec.json.encode(members)
 
 

@@ -148,19 +148,25 @@ def _build(schema: dict[str, object]) -> jsonschema_rs.Validator:
     dialect = schema.get("$schema", _DEFAULT_DIALECT)
     known = _DIALECTS.get(dialect.removesuffix("#")) if isinstance(dialect, str) else None
     if known is None:
-        raise SchemaRefused(f"expected $schema to be one of {', '.join(_DIALECTS)}, got {describe(dialect)}")
+        expected = f"expected $schema to be one of {', '.join(_DIALECTS)}, got {describe(dialect)}"
+        raise SchemaRefused(expected, path=place("$", "$schema"))
     try:
         return known(schema, formats=dict(FORMATS), validate_formats=True, pattern_options=_REGEX, offline=True)
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         reason = error.message if isinstance(error, jsonschema_rs.ValidationError) else str(error)
-        raise SchemaRefused(f"expected a valid JSON Schema, got one where {clip(reason)}") from error
+        path = _path_of(error) if isinstance(error, jsonschema_rs.ValidationError) else "$"
+        raise SchemaRefused(f"expected a valid JSON Schema, got one where {clip(reason)}", path=path) from error
 
 
-def _explain(error: jsonschema_rs.ValidationError) -> Mismatch:
+def _path_of(error: jsonschema_rs.ValidationError) -> str:
     path = "$"
     for step in error.instance_path:
         path = place(path, step)
-    kind = error.kind
+    return path
+
+
+def _explain(error: jsonschema_rs.ValidationError) -> Mismatch:
+    path, kind = _path_of(error), error.kind
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
         return missing(place(path, kind.property))
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):

@@ -21,8 +21,9 @@ class Secret:
         self._value = _octets(value)
 
     def matches(self, candidate: str) -> bool:
-        """Whether `candidate` is this secret, in a time that does not depend on where they differ."""
-        return hmac.compare_digest(self._value, _octets(candidate))
+        """Whether `candidate` is this secret, in a time that tells neither where they differ nor how long it is."""
+        # Of texts of different lengths `compare_digest` itself would tell at once.
+        return hmac.compare_digest(self.fingerprint(), hashlib.sha256(_octets(candidate)).digest())
 
     def reveal(self) -> str:
         """The text itself, for the one place that has to send it to the peer it belongs to."""

@@ -17,13 +17,13 @@ from typing import Final
 import orjson
 
 from proxy.core.answers import ADDRESS_KEYS, addressee_in
+from proxy.core.asked_question import check_askable
 from proxy.core.bus import MARK as BUS_MARK
 from proxy.core.bus import MAX_LIFE_S, Ask
 from proxy.core.elicitation import Elicitation, is_writable, question_item
 from proxy.core.errors import InvalidInput, SchemaRefused
 from proxy.core.ids import AgentId, parse_agent_id
 from proxy.core.legacy import Message
-from proxy.core.schemas import compile_schema
 from proxy.core.send_marks import MARK, marked, unmarked
 
 MAX_MESSAGE_BYTES: Final = 16_384
@@ -157,7 +157,7 @@ def ask_of(send: Send, sequence: int, *, life_s: float) -> Ask | None:
         return None
     message, schema = worded
     try:
-        compile_schema(schema)
+        check_askable(schema)
     except SchemaRefused:
         return None
     return Ask(

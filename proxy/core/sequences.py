@@ -2,8 +2,9 @@
 
 A Bridge that loses its log numbers from 1 again, so an agent's old cursor would hide everything new. This map
 keeps what agents see growing: an agent's number is the Bridge's number plus an offset, and each restart that
-renumbers raises the offset to the highest number in use. What an agent had not yet read of the old log is
-gone with it; the map says how much, so that it is reported instead of hidden.
+renumbers raises the offset to the highest number in use; once after a crash of ours, to the highest that may be.
+What an agent had not yet read of the old log is gone with it; the map says how much that is at most, so that it is
+reported instead of hidden.
 
 Source: BRIDGE.md 2.2 (sequence restarts at 1); ARCHITECTURE.md 2.2 (Sequences).
 """
@@ -43,8 +44,12 @@ class SequenceMap:
     """On record: no agent has seen a number above this one."""
     ended: int = 0
     """The last number of the logs that are gone; what lies between it and the offset was never a message."""
-    is_restored: bool = False
-    """An earlier process may have shown numbers that it did not live to write down."""
+    floor: int = 0
+    """Up to here an earlier process may have shown numbers that it did not live to write down.
+
+    It stays for good, as the first new log may end before anybody reads it, and costs once: numbers given out here
+    are known, and the next log begins above those, or here, whichever is higher.
+    """
     write: Write = write_nothing
     """Hears of every change that has to outlive us."""
     on_record: NumberingChanged | None = None
@@ -54,7 +59,7 @@ class SequenceMap:
         """Begin with what an earlier process wrote down: every number up to its reservation may be in use."""
         self.offset, self.ended = kept.offset, kept.ended
         self.highest, self.reserved = kept.highest, kept.reserved
-        self.is_restored, self.on_record = True, kept
+        self.floor, self.on_record = kept.reserved, kept
         self.mark = None if kept.first_sequence is None else (kept.first_sequence, kept.first_created_at)
 
     def _reserve(self) -> None:
@@ -122,7 +127,7 @@ class SequenceMap:
         self.mark = mark
         if is_other:
             self.ended = max(self.highest, self.taken)
-            self.offset = max(self.ended, self.reserved if self.is_restored else 0)
+            self.offset = max(self.ended, self.floor)
         if is_news:
             self._reserve()
             self._write_down()

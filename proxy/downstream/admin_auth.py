@@ -4,7 +4,10 @@ Without configured tokens a peer on the loopback interface may look, and nobody 
 every look needs a viewer or operator and every change an operator; only the probes and the metrics stay open to
 loopback, because supervisors and scrapers carry no token. Forwarding headers are never believed.
 
-Source: ARCHITECTURE.md 3.2; RFC 6750 section 2.1 (Bearer).
+A browser is told from other callers by what it cannot leave out (Origin, Sec-Fetch-Site): another site may not call at
+all, and no page may send what a form could. Runbooks send JSON with curl's form type, and no browser.
+
+Source: ARCHITECTURE.md 3.2; RFC 6750 section 2.1 (Bearer); WHATWG Fetch 3.2 (Origin); W3C Fetch Metadata 2.3.
 """
 
 from dataclasses import dataclass
@@ -22,6 +25,12 @@ MAX_AUTHOR_CHARS: Final = 100
 """Longest name in `X-Author`. Source: ours; it goes into the history."""
 
 _SHOWN_CHARS: Final = 80
+
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
+"""What a browser says of a call by a page of ours, or by its user. Source: W3C Fetch Metadata 2.3."""
+
+_LOOKING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_JSON: Final = "application/json"
 
 
 class Need(StrEnum):
@@ -83,6 +92,24 @@ class Gate:
                     f"expected Origin to be a loopback name or one of listen.allowed_hosts, got {_shown(origin)}"
                 )
 
+    def check_site(self, request: web.Request) -> None:
+        """Refuse what a browser sends for a page that is none of ours, and what any page could send by a form.
+
+        Raises:
+            HostRefused: the browser says that another site calls, or a page sends something else than JSON.
+        """
+        sites = request.headers.getall("Sec-Fetch-Site", [])
+        foreign = [site for site in sites if site.strip().lower() not in _OWN_SITES]
+        if foreign and not _is_navigation(request):
+            raise HostRefused(
+                f"expected a call by a page of this port or by no page, got Sec-Fetch-Site {_shown(foreign[0])}"
+            )
+        is_page = bool(sites) or "Origin" in request.headers
+        if is_page and request.method not in _LOOKING and request.content_type != _JSON:
+            raise HostRefused(
+                f"expected a page to send {_JSON}, got {_shown(request.headers.get('Content-Type', 'nothing'))}"
+            )
+
     def admit(self, request: web.Request, need: Need) -> Caller:
         """The caller, if it may use a door with this need.
 
@@ -121,6 +148,11 @@ class Gate:
                 "on the command line give --token-file"
             )
         return "expected a token of admin.token_file, got another one"
+
+
+def _is_navigation(request: web.Request) -> bool:
+    """Whether the user follows a link to here, which changes nothing and shows the other site nothing."""
+    return request.method in _LOOKING and request.headers.get("Sec-Fetch-Mode") == "navigate"
 
 
 def _bearer(request: web.Request) -> str | None:

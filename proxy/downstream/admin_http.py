@@ -25,6 +25,7 @@ from proxy.downstream.admin_auth import Caller, Gate, Need
 from proxy.downstream.admin_body import MAX_BODY_BYTES, read_if_match, read_limit, read_object
 from proxy.downstream.admin_reply import json_reply
 from proxy.downstream.exchanges_http import ExchangeDoors, Exchanges
+from proxy.downstream.guard_fields import guard_reply
 from proxy.downstream.ofrep_http import OfrepDoors
 from proxy.downstream.problem import as_sidecar_error, error_boundary, http_problem
 from proxy.downstream.served import served
@@ -103,6 +104,7 @@ def build_admin_app(parts: AdminParts) -> web.Application:
         middlewares=(error_boundary(parts.recorder.defect), _one_outcome(parts), _admission(gate)),
         client_max_size=MAX_BODY_BYTES,
     )
+    app.on_response_prepare.append(guard_reply)
     doors = _doors(parts)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, doors[operation.name])
@@ -142,6 +144,7 @@ def _admission(gate: Gate) -> Middleware:
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         gate.check_names(request)
+        gate.check_site(request)
         resource = request.match_info.route.resource
         method = "GET" if request.method == "HEAD" else request.method
         # What is not in the table ends in 404 or 405; who may not look does not learn which.

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from proxy.core.errors import HostRefused
+from proxy.core.errors import HostRefused, InvalidInput, SidecarError
 from proxy.core.hop import upstream_target
 from proxy.core.hosts import is_allowed_host, is_allowed_origin
 from proxy.core.outcome import Door
@@ -16,6 +16,7 @@ from proxy.core.routing import Owner, owner_of
 from proxy.downstream.bus_http import BusDoors
 from proxy.downstream.connection import ENDS_WITH_PEER
 from proxy.downstream.elicitation_http import ElicitationDoors
+from proxy.downstream.gate import Gate
 from proxy.downstream.mcp_http import McpDoor
 from proxy.downstream.problem import error_boundary
 from proxy.downstream.relay import Relay, add_relay_route
@@ -49,6 +50,8 @@ class DataParts:
     mcp_path: str
     allowed_hosts: frozenset[str]
     sse: SseDoors
+    gate: Gate | None = None
+    """Who calls, signatures and limits; None where nothing of it is asked for."""
     bus: BusDoors | None = None
     """Before a Bridge that may have no elicitation."""
 
@@ -60,12 +63,13 @@ def build_data_app(parts: DataParts) -> web.Application:
     async def answer(request: web.Request) -> web.StreamResponse:
         path = _path_of(request.raw_path)
         owner = owner_of(request.method, path, parts.wait_paths)
-        refusal = _foreign_name(request, parts.allowed_hosts)
+        # A server that knows `/mcp/` serves it as `/mcp` or redirects there.
+        is_mcp = path in {parts.mcp_path, f"{parts.mcp_path}/"}
+        refusal = _foreign_name(request, parts.allowed_hosts) or _two_paths(request.raw_path)
         if refusal is not None:
-            door = Door.MCP if path == parts.mcp_path else _DOORS[owner]
-            with served(request, door, parts.recorder, parts.clock):
+            with served(request, Door.MCP if is_mcp else _DOORS[owner], parts.recorder, parts.clock):
                 raise refusal
-        if path == parts.mcp_path:
+        if is_mcp:
             # To leave is how an MCP client cancels; the relay takes this back while it sends.
             request[ENDS_WITH_PEER] = True
             return await parts.mcp.serve(request)
@@ -74,6 +78,16 @@ def build_data_app(parts: DataParts) -> web.Application:
 
     add_relay_route(app, answer)
     return app
+
+
+async def _let_in(parts: DataParts, gate: Gate, request: web.Request, path: str, owner: Owner) -> None:
+    """Pass the gate; a call that does not has its one outcome here."""
+    try:
+        await gate.let_in(request, path, owner)
+    except SidecarError as error:
+        door = Door.MCP if path == parts.mcp_path else _DOORS[owner]
+        with served(request, door, parts.recorder, parts.clock):
+            raise error
 
 
 async def _answer(parts: DataParts, request: web.Request, owner: Owner) -> web.StreamResponse:
@@ -105,7 +119,16 @@ async def _relay(parts: DataParts, request: web.Request) -> web.StreamResponse:
         return response
 
 
-def _foreign_name(request: web.Request, allowed: frozenset[str]) -> HostRefused | None:
+def _two_paths(target: str) -> SidecarError | None:
+    """The refusal of a target with a fragment, or None.
+
+    None belongs there (RFC 9112 section 3.2), and readers differ: for some it is a part of the path, others cut it
+    off, so that a call would be one thing for us and another for the Bridge.
+    """
+    return InvalidInput("expected a target without a fragment; write # as %23") if "#" in target else None
+
+
+def _foreign_name(request: web.Request, allowed: frozenset[str]) -> SidecarError | None:
     """The refusal of a page of a foreign site that reached us through DNS rebinding, or None.
 
     A request without Host (HTTP/1.0) comes from no browser and passes.

@@ -18,7 +18,7 @@ from proxy.core.errors import BridgeRefused, InvalidInput, SidecarError
 from proxy.core.ids import ElicitationId, parse_agent_id
 from proxy.core.outcome import Door, Result, counted_as
 from proxy.core.secret import Secret
-from proxy.downstream.body import read_body
+from proxy.downstream.body import read_judged
 from proxy.downstream.elicitation_http import ElicitationDoors
 from proxy.downstream.served import Draft, served
 from proxy.flows.bus_questions import BusQuestions
@@ -71,14 +71,14 @@ class BusDoors:
     async def _create(self, request: web.Request, credential: Secret) -> web.StreamResponse:
         with served(request, Door.CREATE, self.behind.recorder, self.behind.clock) as draft:
             async with _written(draft) as written:
-                ask = parse_ask(await read_body(request))
+                ask = parse_ask(await read_judged(request))
                 draft.agent_id = ask.from_agent
                 written.body = created_reply(await self.questions.ask(ask, credential))
             return written.response()
 
     async def _respond(self, request: web.Request, credential: Secret) -> web.StreamResponse:
         with served(request, Door.RESPOND, self.behind.recorder, self.behind.clock) as draft:
-            body = await read_body(request)
+            body = await read_judged(request)
             if not names_bus_question(body) and not await self.questions.takes_new(credential):
                 return await self.behind.respond_with(request, draft, body)
             async with _written(draft) as written:

@@ -1,22 +1,28 @@
-"""A connection of one of our ports: what its peer's leaving ends, and how long and large a head may become.
+"""A connection of one of our ports: what its peer's leaving ends, how long and large a head may become, how many
+there may be, and what a peer hears that speaks no HTTP.
 
 aiohttp offers two ways when a peer leaves: cancel the call, or let it run to its end. Neither fits: a wait must
 end at once, and a message that was handed to us completely must be sent on. So `Connection` decides per call.
 
 Private names of aiohttp used, as it has no public ones for this: `_make_server` of the runner (which server),
 `_loop` and `_kwargs` of the server (how it makes connections), and of the connection `_handle_request` (the call
-taken up, before its task runs), `_task_handler` (that task), `_messages` (heads read), `_force_close`, `_upgraded`
-and `_payload_parser` (whether what comes is HTTP at all).
+taken up, before its task runs), `_task_handler` (that task), `_manager` (the server that counts), `_messages` (heads
+read), `_force_close`, `_upgraded` and `_payload_parser` (whether what comes is HTTP at all).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import HttpProcessingError
 
+from proxy.core.errors import InvalidInput
 from proxy.downstream.doorman import REFUSAL
+from proxy.downstream.guard_fields import add_guard_fields
+from proxy.downstream.problem import problem_response
 
 MAX_HEAD_LINE_BYTES: Final = 65536
 """Longest start line and longest header field that is read.
@@ -32,7 +38,10 @@ MAX_HEAD_BYTES: Final = 256 * 1024
 Source: ours; four of the longest fields. The product of the bounds above would let anybody keep 64 MiB here.
 """
 HEAD_TIMEOUT_S: Final = 30.0
-"""How long a connection may take to its first complete head, in seconds. Source: ours; generous for a local peer."""
+"""How long a connection may take to its first head, and to the end of each later one that it has begun, in seconds.
+
+Source: ours; generous for a local peer.
+"""
 
 CARRY_OUT_S: Final = 10.0
 """How long a call goes on for a peer that left, in seconds. Source: ours; the default time-out of a Bridge call."""
@@ -42,6 +51,26 @@ ENDS_WITH_PEER: Final = web.RequestKey("ends_with_peer", bool)
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that hand nothing over. Source: RFC 9110 section 9.2.1; TRACE is answered by nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortBounds:
+    """How many connections a port has, and how long an idle one is kept."""
+
+    connections: int | None = None
+    """Most at a time; None where only the file descriptors bound them."""
+    idle_s: float = 3630.0
+    """Source: aiohttp's default, longer than that of a proxy in front."""
+
+
+AGENTS_BOUNDS: Final = PortBounds()
+"""Agents keep their connections."""
+
+OPERATORS_BOUNDS: Final = PortBounds(connections=128, idle_s=75.0)
+"""Source: ours; a port of few callers, where whoever leaves connections open must not keep them from the others."""
+
+_LINE_ENDS: Final = b"\r\n"
+"""What may stand between two messages, without a head having begun. Source: RFC 9112 section 2.2."""
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -54,15 +83,17 @@ _HEAD_TOO_LARGE: Final = (
 class Connection(web.RequestHandler):
     """aiohttp's connection with our rules for leaving peers and for heads."""
 
-    __slots__ = ("_call", "_head_bytes", "_head_timer", "_is_turned_away", "_last_body", "admits")
+    __slots__ = ("_call", "_head_bytes", "_head_timer", "_is_turned_away", "_last_body", "admits", "most")
 
     _head_timer: asyncio.TimerHandle
     admits: Callable[[int], bool]
     """Whether a connection with this descriptor may stay."""
+    most: int | None
+    """Connections of this port at a time."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless it is turned away; the first head is awaited."""
-        self._is_turned_away = not self.admits(_descriptor_of(transport))
+        self._is_turned_away = self._is_one_too_many() or not self.admits(_descriptor_of(transport))
         if self._is_turned_away:
             self._turn_away(transport)
             return
@@ -71,6 +102,9 @@ class Connection(web.RequestHandler):
         self._head_bytes = 0
         self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self.force_close)
         super().connection_made(transport)
+
+    def _is_one_too_many(self) -> bool:
+        return self.most is not None and self._manager is not None and len(self._manager.connections) >= self.most
 
     def _turn_away(self, transport: asyncio.BaseTransport) -> None:
         BaseProtocol.connection_made(self, transport)
@@ -90,8 +124,11 @@ class Connection(web.RequestHandler):
             self._head_timer.cancel()
             self._head_bytes, self._last_body = 0, self._messages[-1][1]
         elif body is not None and body.total_bytes > fed_bytes:
+            self._head_timer.cancel()
             self._head_bytes = 0
-        elif is_http:
+        elif is_http and data.strip(_LINE_ENDS):
+            if self._head_timer.cancelled():
+                self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self.force_close)
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse_head()
@@ -100,6 +137,26 @@ class Connection(web.RequestHandler):
         if self._call is None and not self._messages and self.transport is not None:
             self.transport.write(_HEAD_TOO_LARGE)
         self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Refuse what is no HTTP; aiohttp would write what came, a token perhaps, into the log and into the reply.
+
+        Raises:
+            ConnectionError: a reply has begun.
+        """
+        if not isinstance(exc, HttpProcessingError) or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        self.logger.warning("refused what is no HTTP request: %s", type(exc).__name__)
+        reply = problem_response(InvalidInput("expected an HTTP/1.1 request, got what cannot be read as one"))
+        add_guard_fields(reply)
+        reply.force_close()
+        return reply
 
     def _handle_request(
         self, request: web.BaseRequest, start_time: float | None, request_handler: _Handler
@@ -158,10 +215,11 @@ def _anybody(_: int) -> bool:
 
 class _Server(web.Server):
     admits: Callable[[int], bool] = staticmethod(_anybody)
+    most: int | None = None
 
     def __call__(self) -> Connection:
         made = Connection(self, loop=self._loop, **self._kwargs)
-        made.admits = self.admits
+        made.admits, made.most = self.admits, self.most
         return made
 
 
@@ -172,10 +230,16 @@ class PortRunner(web.AppRunner):
     """
 
     def __init__(
-        self, app: web.Application, *, shutdown_timeout_s: float, admits: Callable[[int], bool] = _anybody
+        self,
+        app: web.Application,
+        *,
+        shutdown_timeout_s: float,
+        admits: Callable[[int], bool] = _anybody,
+        bounds: PortBounds = AGENTS_BOUNDS,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout_s)
         self._admits = admits
+        self._bounds = bounds
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
@@ -188,6 +252,7 @@ class PortRunner(web.AppRunner):
             max_line_size=MAX_HEAD_LINE_BYTES,
             max_field_size=MAX_HEAD_LINE_BYTES,
             max_headers=MAX_HEAD_FIELDS,
+            keepalive_timeout=self._bounds.idle_s,
         )
-        server.admits = self._admits
+        server.admits, server.most = self._admits, self._bounds.connections
         return server

@@ -17,6 +17,7 @@ from proxy.core.answers import (
     responded_reply,
     stored_reply,
 )
+from proxy.core.asked_question import check_askable, read_asked
 from proxy.core.elicitation import AnswerKind, parse_created
 from proxy.core.errors import (
     AgentFault,
@@ -31,9 +32,11 @@ from proxy.core.ids import ElicitationId
 from proxy.core.outcome import Door, Result, counted_as
 from proxy.core.routing import Route, Way
 from proxy.core.secret import Secret
-from proxy.downstream.body import is_readable, read_body
+from proxy.downstream.body import is_readable, read_judged
 from proxy.downstream.relay import Relay
+from proxy.downstream.relay_edit import Rewrite
 from proxy.downstream.served import Draft, served
+from proxy.downstream.store_reply import StoreReply
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.respond import Answers
@@ -57,26 +60,28 @@ class ElicitationDoors:
     recorder: Recorder
     clock: Clock
 
-    def may_concern_us(self, request: web.Request) -> bool:
-        """Whether elicitation is in use at all, and the body short enough to be an answer or a question.
-
-        A call without credential is the Bridge's to refuse.
-        """
+    def is_judged(self, request: web.Request) -> bool:
+        """Whether elicitation is in use at all; a call without credential is the Bridge's to refuse."""
         in_use = self.board.flags.elicitation_enabled or len(self.feeds.parts.book) or self.board.forced()
-        return bool(in_use) and is_readable(request) and bool(request.headers.get("Authorization"))
+        return bool(in_use) and bool(request.headers.get("Authorization"))
+
+    def may_concern_us(self, request: web.Request) -> bool:
+        """The same for an event, which may be longer than any answer: then it is a message."""
+        return self.is_judged(request) and is_readable(request)
 
     async def store(self, request: web.Request) -> web.StreamResponse:
         """An event to store: an answer to one of our questions, or a message to relay."""
         with served(request, Door.STORE, self.recorder, self.clock) as draft:
+            reply = StoreReply(self.feeds.parts.sequences)
             if not self.may_concern_us(request):
-                return await self._relay(request, draft)
-            body = await read_body(request)
+                return await self._relay(request, draft, rewrite=reply.rewrite())
+            body = await read_judged(request)
             given = await self._answered(request, draft, body) if any(name in body for name in _NAMES) else None
             if given is None:
-                return await self._send(request, draft, body)
-            highest = self.feeds.parts.sequences.highest
-            reply = stored_reply(given.answer, sequence=highest, timestamp_ns=int(self.clock.wall() * 1e9))
-            return _json(draft, reply)
+                return await self._send(request, draft, body, reply)
+            place = self.feeds.place_of(given.agent_id)
+            timestamp_ns = int(self.clock.wall() * 1e9)
+            return _json(draft, stored_reply(given.answer, sequence=place, timestamp_ns=timestamp_ns))
 
     async def _answered(self, request: web.Request, draft: Draft, body: bytes) -> GivenAnswer | None:
         """Take the answer in an event; None where it is a message."""
@@ -108,19 +113,19 @@ class ElicitationDoors:
         draft.elicitations.append(taken.outcome)
         return meant
 
-    async def _send(self, request: web.Request, draft: Draft, body: bytes) -> web.StreamResponse:
+    async def _send(self, request: web.Request, draft: Draft, body: bytes, reply: StoreReply) -> web.StreamResponse:
         """Relay an event; its addressee hears of it at once, as a question where it asks one."""
         arriving = self.sends.arrived(body, _credential(request))
 
-        def note(reply: bytes) -> None:
-            if arriving is not None:
-                self.sends.stored(arriving, reply)
+        def note(told: bytes) -> None:
+            if arriving is not None:  # which is known by the Bridge's own number
+                self.sends.stored(arriving, told if reply.came is None else reply.came)
             addressee = addressee_of(body)
             if addressee is not None:
                 self.feeds.message_stored(addressee)
 
         try:
-            return await self._relay(request, draft, body=body, on_taken=note)
+            return await self._relay(request, draft, body=body, on_taken=note, rewrite=reply.rewrite())
         finally:
             if arriving is not None:
                 self.sends.gone(arriving)
@@ -128,9 +133,9 @@ class ElicitationDoors:
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """The Bridge's own respond call."""
         with served(request, Door.RESPOND, self.recorder, self.clock) as draft:
-            if not self.may_concern_us(request):
+            if not self.is_judged(request):
                 return await self._relay(request, draft)
-            return await self.respond_with(request, draft, await read_body(request))
+            return await self.respond_with(request, draft, await read_judged(request))
 
     async def respond_with(self, request: web.Request, draft: Draft, body: bytes) -> web.StreamResponse:
         """The same with a body that was read already."""
@@ -141,11 +146,17 @@ class ElicitationDoors:
         return _json(draft, responded_reply(given.answer))
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """A question being asked: relayed, and handed at once to whoever waits for it here."""
+        """A question being asked: relayed, and handed at once to whoever waits for it here.
+
+        One that is going to be put by a sidecar has to be answerable; see `proxy.core.asked_question`.
+        """
         with served(request, Door.CREATE, self.recorder, self.clock) as draft:
-            if not self.may_concern_us(request):
+            if not self.is_judged(request):
                 return await self._relay(request, draft)
-            body = await read_body(request)
+            body = await read_judged(request)
+            asked = read_asked(body)
+            if asked is not None and self.board.decide(asked.to_agent, Way.OPEN).route is Route.ELICITATION:
+                check_askable(asked.schema)
 
             def note(reply: bytes) -> None:
                 created = parse_created(body, reply, now=self.clock.wall())
@@ -216,12 +227,14 @@ class ElicitationDoors:
         *,
         body: bytes | None = None,
         on_taken: Callable[[bytes], None] | None = None,
+        rewrite: Rewrite | None = None,
     ) -> web.StreamResponse:
         def note(status: int, reply: bytes) -> None:
             if status == 200 and on_taken is not None:
                 on_taken(reply)
 
-        response = await self.relay.relay(request, body=body, on_reply=note if on_taken else None)
+        on_reply = note if on_taken else None
+        response = await self.relay.relay(request, body=body, on_reply=on_reply, rewrite=rewrite)
         draft.status = response.status
         return response
 

@@ -12,11 +12,11 @@ from typing import Final
 
 from aiohttp import web
 
-from proxy.core.errors import SidecarError
+from proxy.core.errors import InvalidState, SidecarError
 from proxy.downstream.mcp_reply import error_reply, result_reply
 from proxy.flows.pause import Pause
 from proxy.mcp.jsonrpc import RequestId
-from proxy.mcp.mrtr import InvalidState
+from proxy.mcp.mrtr import state_refused
 from proxy.mcp.revisions import Era, era_of_header
 from proxy.mcp.sse import write_comment, write_event
 from proxy.ports import Clock, Spawn
@@ -103,7 +103,7 @@ class McpAnswer:
 
     async def refused(self, error: InvalidState) -> web.StreamResponse:
         """Refuse a request state, as the envelope era has it."""
-        return web.Response(status=error.status, body=error.as_response(self._id), content_type="application/json")
+        return web.Response(status=error.status, body=state_refused(error, self._id), content_type="application/json")
 
     async def nothing(self) -> web.StreamResponse:
         """End the reply to a call that its client cancelled."""

@@ -6,17 +6,18 @@ with headers that agree with the body. Everything doubtful is relayed, so that t
 Source: PROTOCOL.md 3.1, 3.4, 3.7.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from aiohttp import web
 
-from proxy.core.errors import BridgeFault, SidecarError
+from proxy.core.errors import BodyTooLarge, BridgeFault, InvalidInput, SidecarError
 from proxy.core.hop import RawHeaders, values_of
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import Door, ElicitationOutcome, Result, counted_as
-from proxy.downstream.body import read_body
+from proxy.downstream.body import read_body, refuse_coded
 from proxy.downstream.connection import ENDS_WITH_PEER
 from proxy.downstream.mcp_answer import REVISION, SESSION, McpAnswer
 from proxy.downstream.mcp_caller import era_of, seat_of, session_of
@@ -29,8 +30,8 @@ from proxy.flows.client_questions import ClientQuestions
 from proxy.flows.mcp_clients import STATELESS, McpClient, McpClients
 from proxy.flows.tool_call import ToolCalls
 from proxy.mcp.correlation import Verdict
+from proxy.mcp.hidden import hides_call, is_looked_at
 from proxy.mcp.inbound import (
-    LOOKED_AT,
     AnswerCall,
     Cancel,
     Opening,
@@ -40,7 +41,7 @@ from proxy.mcp.inbound import (
     WaitCall,
     classify,
 )
-from proxy.mcp.jsonrpc import RequestId, Response, envelope_of, parse
+from proxy.mcp.jsonrpc import Malformed, Message, Request, RequestId, Response, envelope_of, parse
 from proxy.mcp.over_http import agreed_revision, agrees_with_envelope, is_in_order
 from proxy.mcp.revisions import Era, revision_of
 from proxy.ports import Clock, McpServer, Recorder
@@ -66,18 +67,33 @@ class McpDoor:
     clock: Clock
     default_timeout_s: int
     tools: ToolList
+    is_in_use: Callable[[], bool]
+    """Whether elicitation is in use at all; if not, whatever comes is relayed."""
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve one HTTP request on the MCP path."""
         with served(request, Door.MCP, self.recorder, self.clock) as draft:
-            length = request.content_length
-            if request.method != "POST" or (length is not None and length > MAX_BODY_BYTES):
+            if request.method != "POST" or not self._is_readable(request):
                 return await self._relay(request, draft)
             body = await read_body(request, limit=MAX_BODY_BYTES)
             is_parked = self.eras is not None and await self.eras.takes_up(request, body)
-            if is_parked or not any(mark in body for mark in LOOKED_AT):
+            if is_parked or not is_looked_at(body):
                 return await self._relay(request, draft, body)
             return await self._post(request, draft, body)
+
+    def _is_readable(self, request: web.Request) -> bool:
+        """Whether the body may be looked into; one that may not is relayed only where nothing depends on it.
+
+        Raises:
+            BodyTooLarge: it is too long.
+            InvalidInput: it is compressed.
+        """
+        is_short = request.content_length is None or request.content_length <= MAX_BODY_BYTES
+        if self.is_in_use():
+            refuse_coded(request)
+            if not is_short:
+                raise BodyTooLarge(f"expected a message of at most {MAX_BODY_BYTES} bytes")
+        return is_short
 
     async def _post(self, request: web.Request, draft: Draft, body: bytes) -> web.StreamResponse:
         client = self.clients.get(session_of(request))
@@ -86,7 +102,8 @@ class McpDoor:
         def answers_as(elicitation_id: ElicitationId) -> AgentId | None:
             return self.calls.answers_as(elicitation_id, waited)
 
-        match classify(parse(body), self.names, default_timeout_s=self.default_timeout_s, answers_as=answers_as):
+        message = parse(body)
+        match classify(message, self.names, default_timeout_s=self.default_timeout_s, answers_as=answers_as):
             case WaitCall() as call if await self._is_accepted(request, body):
                 return await self.waits.serve(request, draft, call, partial(self._relay, request, draft, body))
             case AnswerCall() as call if await self._is_accepted(request, body):
@@ -101,8 +118,24 @@ class McpDoor:
             case Cancel(request_id) if self.waits.cancel(request, request_id):
                 draft.status = 202
             case _:
-                return await self._relay(request, draft, body)
+                return await self._leave(request, draft, message, body)
         return web.Response(status=202)
+
+    async def _leave(self, request: web.Request, draft: Draft, message: Message, body: bytes) -> web.StreamResponse:
+        """Relay what is nothing of ours, unless it is a call of our tools for somebody else.
+
+        Raises:
+            InvalidInput: it is one, and no request is known to which that could be told.
+        """
+        if not (self.is_in_use() and hides_call(message, body, self.names)):
+            return await self._relay(request, draft, body)
+        error = InvalidInput(
+            "expected one call of this tool in one JSON-RPC message: in UTF-8, every member once, no batch, no task"
+        )
+        if not isinstance(message, Malformed | Request) or message.id is None:
+            raise error
+        draft.failed(error)
+        return await McpAnswer(request, message.id, self.clock).error(error)
 
     # What is relayed
 

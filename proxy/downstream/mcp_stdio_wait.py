@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy.core.errors import LegacyRemoved, SidecarError
+from proxy.core.errors import InvalidState, LegacyRemoved, SidecarError
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import Door, ElicitationOutcome, Result
 from proxy.core.routing import Decision, Route
@@ -25,7 +25,7 @@ from proxy.flows.tool_call import Access, ToolCalls, ToolWaited
 from proxy.mcp.correlation import write_cancelled
 from proxy.mcp.inbound import WaitCall
 from proxy.mcp.jsonrpc import RequestId
-from proxy.mcp.mrtr import InvalidState
+from proxy.mcp.mrtr import state_refused
 from proxy.mcp.revisions import Era, Mode
 from proxy.ports import Clock
 
@@ -124,7 +124,7 @@ class PipeWaits:
             is_served = await (self._waited(on) if on.call.call.retry is None else self._resumed(on))
         except InvalidState as error:
             draft.failed(error)
-            await self.pipe.tell(error.as_response(request_id))
+            await self.pipe.tell(state_refused(error, request_id))
         except SidecarError as error:
             draft.failed(error)
             await self.pipe.tell(error_reply(request_id, error, on.era))

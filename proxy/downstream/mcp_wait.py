@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.core.agent_kind import AgentKind, agent_kind
-from proxy.core.errors import LegacyRemoved, SidecarError
+from proxy.core.errors import InvalidState, LegacyRemoved, SidecarError
 from proxy.core.outcome import ElicitationOutcome, Result
 from proxy.core.routing import Decision, Route
 from proxy.downstream.mcp_answer import REVISION, McpAnswer
@@ -28,7 +28,6 @@ from proxy.flows.tool_call import Access, ToolCalls, ToolWaited
 from proxy.mcp.correlation import write_cancelled
 from proxy.mcp.inbound import WaitCall
 from proxy.mcp.jsonrpc import RequestId
-from proxy.mcp.mrtr import InvalidState
 from proxy.mcp.revisions import Era, Mode, Revision, revision_of
 from proxy.ports import Clock, Spawn
 

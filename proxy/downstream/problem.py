@@ -16,7 +16,16 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from proxy.core.errors import PROBLEM_MEDIA_TYPE, BodyTooLarge, MethodNotAllowed, NotFound, OurFault, SidecarError
+from proxy.core.errors import (
+    PROBLEM_MEDIA_TYPE,
+    BodyTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    OurFault,
+    RateLimited,
+    SidecarError,
+    Unauthenticated,
+)
 
 _GONE_STATUS: Final = 499
 """Never sent: what a call ends with whose peer has left. Source: the number nginx logs for it."""
@@ -29,10 +38,12 @@ def problem_response(error: SidecarError) -> web.Response:
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(0, math.ceil(error.retry_after_s)))
-    if error.status == HTTPStatus.UNAUTHORIZED:
+    if isinstance(error, Unauthenticated):
         headers.update(_CHALLENGE)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allow
+    if isinstance(error, RateLimited):
+        headers.update(error.fields)
     return web.Response(
         status=error.status, body=_dump(error.problem()), content_type=error.media_type, headers=headers
     )

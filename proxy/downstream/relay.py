@@ -19,8 +19,10 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.typedefs import Handler
 
 from proxy.core.contact import Contact
-from proxy.core.errors import BadBridgeReply, BridgeUnavailable, InvalidInput
+from proxy.core.errors import BadBridgeReply, BridgeUnavailable, BridgeUntrusted, InvalidInput, SidecarError
 from proxy.core.hop import RawHeaders, is_chunked, is_websocket_upgrade, request_headers, upstream_target, write_head
+from proxy.core.tls_trouble import Peer, hint_in, trouble_in
+from proxy.downstream.body import READ_BODY
 from proxy.downstream.connection import ENDS_WITH_PEER
 from proxy.downstream.relay_edit import ReplyEdit, Rewrite, plainly, protocol_of
 from proxy.downstream.relay_reply import RelayReply
@@ -136,7 +138,7 @@ class Relay:
         """
         call = _Call(collect=on_reply is not None)
         request[ENDS_WITH_PEER] = False  # until it went up
-        upload = self._upload(request, body, plain=rewrite is not None)
+        upload = self._upload(request, request.get(READ_BODY, body), plain=rewrite is not None)
         try:
             with self._contact.watched():
                 reply = await self._open(upload)
@@ -185,14 +187,23 @@ class Relay:
                 f"got what cannot be read ({type(error.__cause__).__name__}); check what listens there"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(upload.fault, SidecarError):
+                raise upload.fault from error
             if upload.fault is not None:
                 raise InvalidInput(
                     f"expected a complete request body, it is broken ({type(upload.fault).__name__}); send it again"
                 ) from error
-            raise BridgeUnavailable(
-                f"expected a reply from the Bridge at {self._upstream}, got: {error}; "
-                "check that it runs and that bridge.url (for MCP bridge.mcp_url) names it"
-            ) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> BridgeUnavailable:
+        peer = Peer(str(self._upstream), self._upstream.host or "")
+        trouble = trouble_in(error, peer)
+        if trouble:
+            return BridgeUntrusted(trouble)
+        return BridgeUnavailable(
+            f"expected a reply from the Bridge at {self._upstream}, got: {error}; "
+            f"check that it runs and that bridge.url (for MCP bridge.mcp_url) names it{hint_in(error, peer)}"
+        )
 
     async def _send(self, upload: Upload) -> aiohttp.ClientResponse:
         async def attach(outgoing: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -5,6 +5,7 @@ request only lends us the connection, the parser and the writer task; the head i
 """
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -18,7 +19,9 @@ from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import Connection
 from aiohttp.http import StreamWriter
 
+from proxy.core.errors import BodyNotSigned
 from proxy.downstream.connection import ENDS_WITH_PEER, MAX_HEAD_FIELDS, MAX_HEAD_LINE_BYTES
+from proxy.downstream.signed_body import SIGNED_BODY, SignedBody
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -31,6 +34,7 @@ class Upload:
 
     __slots__ = (
         "_known",
+        "_signed",
         "bytes_up",
         "chunked",
         "expects",
@@ -70,6 +74,7 @@ class Upload:
         self.reply_started = False
         self.reused = False
         self._known = known
+        self._signed = request.get(SIGNED_BODY)
 
     def use(self, connection: ResponseHandler) -> None:
         """Note whether the connection carried a request of ours before."""
@@ -94,13 +99,25 @@ class Upload:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk, self.first = self.first, None
-        if chunk is None:
-            chunk = await self._read()
+        chunk = await self._next() if self._signed is None else await self._next_of_signed(self._signed)
         if not chunk:
             raise StopAsyncIteration
         self.bytes_up += len(chunk)
         return chunk
+
+    async def _next(self) -> bytes:
+        chunk, self.first = self.first, None
+        return await self._read() if chunk is None else chunk
+
+    async def _next_of_signed(self, body: SignedBody) -> bytes:
+        while chunk := await self._next():
+            if ready := body.put(chunk):
+                return ready
+        rest, self._signed = body.rest(), None
+        if rest is None:
+            self.fault = BodyNotSigned("expected the body that was signed, got another one; sign it and send it again")
+            raise aiohttp.ClientPayloadError("the body is not the one that was signed") from self.fault
+        return rest
 
     async def wait_for_leave(self, asked: "asyncio.Future[bool]") -> None:
         """Wait until the body may be sent, and ask the agent for it.
@@ -210,13 +227,14 @@ def _protocol_of(conn: Connection) -> ResponseHandler:
     return conn.protocol
 
 
-def open_relay_session(*, connect_timeout_s: float) -> aiohttp.ClientSession:
+def open_relay_session(*, connect_timeout_s: float, tls: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
     """The client session of the relay: nothing added, nothing decoded, no limit in time but the connect.
 
-    `connect_timeout_s` bounds name resolution and connecting together, in seconds. The caller closes it.
+    `connect_timeout_s` bounds name resolution, connecting and the handshake of `tls` together, in seconds. The caller
+    closes it.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, ssl=True if tls is None else tls),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s),
         skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),

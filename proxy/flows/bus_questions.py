@@ -38,6 +38,7 @@ class BusQuestions:
 
         Raises:
             InvalidInput, AnswerForbidden: the asker's mistake.
+            TooManyQuestions: as many are open as may be.
             BridgeFault: it could not be stored, or may not have been.
         """
         question = await self._bus.ask(ask, credential)

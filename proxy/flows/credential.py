@@ -8,6 +8,8 @@ token was this agent's own: the Bridge lets everybody read in another's name, bu
 Source: BRIDGE.md 2.1 (three sessions per agent; tokens die with the Bridge; wrong-identity reads pass).
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from proxy.core.bridge_token import issued_to
@@ -41,6 +43,7 @@ class BridgeCredential:
         "_is_known",
         "_renewed_at",
         "_sessions",
+        "_watchers",
         "secret",
     )
 
@@ -56,6 +59,7 @@ class BridgeCredential:
         self._is_known = False
         self._renewed_at = float("-inf")
         self._disturbed = False
+        self._watchers: dict[object, Callable[[], None]] = {}
 
     @property
     def is_agents_own(self) -> bool:
@@ -75,6 +79,22 @@ class BridgeCredential:
     def disturbed(self) -> None:
         """Contact broke: the Bridge may be another process when it comes back."""
         self._disturbed = True
+        for tell in tuple(self._watchers.values()):
+            tell()
+
+    def is_disturbed(self) -> bool:
+        """Whether contact broke and has not come back."""
+        return self._disturbed
+
+    @contextmanager
+    def watched(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Call this each time that contact breaks while the block runs."""
+        key = object()
+        self._watchers[key] = tell
+        try:
+            yield
+        finally:
+            del self._watchers[key]
 
     def doubted(self) -> None:
         """The Bridge has just refused a call with it: nothing kept here is handed out until it accepts one again."""

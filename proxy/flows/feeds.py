@@ -148,6 +148,18 @@ class Feeds:
         for feed in self.of(agent_id):
             feed.look_again()
 
+    def place_of(self, agent_id: AgentId) -> int:
+        """A number that the agent may take for its cursor: up to there it was shown everything.
+
+        Of one that never waited here nothing is known. It gets the highest number read here: that is no more than its
+        answer would have as an event of the log, so nothing is skipped that comes after it.
+        """
+        parts = self.parts
+        place = parts.places.of(agent_id)
+        if place is None:
+            place = parts.inbox.cursor_of(agent_id)
+        return parts.sequences.highest if place is None else place
+
     def take_back(self, elicitation_ids: Iterable[ElicitationId]) -> None:
         """A reply with these questions never reached its agent."""
         ids = tuple(elicitation_ids)

@@ -20,14 +20,14 @@ from typing import Final
 import orjson
 
 from proxy.core.elicitation import AnswerKind
-from proxy.core.errors import AgentFault, InvalidInput, SidecarError, TooManyWaits
+from proxy.core.errors import AgentFault, InvalidInput, InvalidState, SidecarError, TooManyWaits
 from proxy.flows.client_questions import NO_WORDS
 from proxy.flows.parked_call import Defect, DownCall, ParkedCall
 from proxy.mcp.ask import Answered, Failed, Reply, Wording, read_input_response, word, write_input_request
 from proxy.mcp.calling import Outgoing, ServerAsk
 from proxy.mcp.downward import links_of, read_tools_page
 from proxy.mcp.jsonrpc import Response
-from proxy.mcp.mrtr import HANDLE_BYTES, InvalidState, open_state, seal
+from proxy.mcp.mrtr import HANDLE_BYTES, open_state, seal
 from proxy.mcp.revisions import R2026_07_28, Era
 from proxy.ports import Alarm, Clock, ExchangeStore, McpUpstream, Spawn
 

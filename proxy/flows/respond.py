@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.core.answers import GivenAnswer
+from proxy.core.bridge_token import is_not_the_speakers, issued_to
 from proxy.core.claim import Claim
 from proxy.core.elicitation import Answer, AnswerKind, BridgeStatus, Elicitation
 from proxy.core.errors import (
+    AgentFault,
     AnswerConflict,
+    AnswerForbidden,
     AnswerInvalid,
     AnswerUndelivered,
     BridgeFault,
@@ -184,8 +187,9 @@ class Answers:
             answer = given.answer if question is None else sealed(given.answer, question)
             await self._feeds.parts.bridge.respond(answer, given.agent_id, secret)
         except BridgeRefused as refusal:  # it was read and not taken: only an earlier try may have arrived
-            if refusal.bridge_status in TOKEN_REFUSED:
-                raise TokenRefused("the Bridge does not accept the token of this call; open a new session") from refusal
+            wrong_token = _wrong_token(refusal, given.agent_id, secret)
+            if wrong_token is not None:
+                raise wrong_token from refusal
             if refusal.bridge_status in OF_A_GATEWAY:
                 self._doubt(given.answer)
             if await self._stands(given, secret, refusal):
@@ -253,6 +257,16 @@ def _check(given: GivenAnswer, question: Elicitation) -> None:
     mismatch = compile_schema(question.schema).check(content)
     if mismatch is not None:
         raise AnswerInvalid(f"{mismatch.path}: expected {mismatch.expected}, got {mismatch.got}", path=mismatch.path)
+
+
+def _wrong_token(refusal: BridgeRefused, agent_id: AgentId, secret: Secret) -> AgentFault | None:
+    """The agent's mistake where the Bridge refuses its token, or refuses it for this agent."""
+    is_not_its_own = is_not_the_speakers(refusal.bridge_status, refusal.body)
+    if is_not_its_own and issued_to(secret) not in {None, agent_id}:
+        return AnswerForbidden(f"the token of this call is not {agent_id}'s; answer with a token of {agent_id}'s own")
+    if is_not_its_own or refusal.bridge_status in TOKEN_REFUSED:
+        return TokenRefused(f"the Bridge does not accept the token of this call for {agent_id}; open a new session")
+    return None
 
 
 def _over_otherwise(given: GivenAnswer, status: BridgeStatus | None, fault: BridgeFault) -> SidecarError:

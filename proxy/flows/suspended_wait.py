@@ -22,6 +22,7 @@ from proxy.core.errors import (
     BridgeFault,
     ElicitationUnknown,
     InvalidInput,
+    InvalidState,
     SchemaRefused,
     SidecarError,
     StateUnavailable,
@@ -34,7 +35,7 @@ from proxy.flows.client_answers import ClientAnswers, Disposed
 from proxy.flows.tool_call import Access, ToolCalls, ToolWaited
 from proxy.mcp.ask import FormQuestion, Wording, read_input_response, word, write_input_request
 from proxy.mcp.jsonrpc import members
-from proxy.mcp.mrtr import HANDLE_BYTES, InvalidState, arguments_digest, input_required, open_state, seal
+from proxy.mcp.mrtr import HANDLE_BYTES, arguments_digest, input_required, open_state, seal
 from proxy.mcp.revisions import R2026_07_28, Mode
 from proxy.mcp.tools import ToolCall, tool_result
 from proxy.ports import Clock, ExchangeStore

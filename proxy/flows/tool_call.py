@@ -102,6 +102,8 @@ class ToolCalls:
             renewed = await self.access_for(held.agent_id, "")
             if renewed is not None:
                 served = await self._serve(held, decision, renewed.secret)
+        if served is not None and served.found.upto:
+            self._feeds.parts.places.stands(held.agent_id, served.found.upto)
         return None if served is None else _as_tool(served)
 
     async def _serve(self, ask: WaitAsk, decision: Decision, secret: Secret) -> WaitServed | None:
@@ -224,9 +226,8 @@ class ToolCalls:
         """What this tool answers. Source: BRIDGE.md 3."""
         if tool is AnswerTool.RESPOND:
             return responded_reply(given.answer)
-        parts = self._feeds.parts
-        timestamp_ns = int(parts.clock.wall() * 1e9)
-        return stored_reply(given.answer, sequence=parts.sequences.highest, timestamp_ns=timestamp_ns)
+        timestamp_ns = int(self._feeds.parts.clock.wall() * 1e9)
+        return stored_reply(given.answer, sequence=self._feeds.place_of(given.agent_id), timestamp_ns=timestamp_ns)
 
 
 def _as_tool(served: WaitServed) -> ToolWaited:

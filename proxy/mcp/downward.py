@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.errors import BadBridgeReply, InvalidInput, SidecarError
+from proxy.core.errors import BadBridgeReply, InvalidInput, InvalidState, SidecarError
 from proxy.core.mismatch import quote
 from proxy.mcp.ask import UrlQuestion
 from proxy.mcp.enveloped import DISCOVER, LEVELS, META, written
@@ -39,7 +39,7 @@ from proxy.mcp.jsonrpc import (
     read_value,
     result_message,
 )
-from proxy.mcp.mrtr import InvalidState
+from proxy.mcp.mrtr import state_refused
 from proxy.mcp.revisions import R2026_07_28
 
 CACHEABLE: Final = frozenset(
@@ -213,7 +213,7 @@ def fault_reply(request_id: RequestId, fault: SidecarError) -> tuple[int, bytes]
     What it said wrong is a bad request; everything else is status 200. Source: PROTOCOL.md 2.4, 3.7.
     """
     if isinstance(fault, InvalidState):
-        return fault.status, fault.as_response(request_id)
+        return fault.status, state_refused(fault, request_id)
     if isinstance(fault, InvalidInput):
         return 400, error_message(request_id, INVALID_PARAMS, fault.detail)
     return 200, fault_message(request_id, fault)

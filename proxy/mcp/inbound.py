@@ -37,8 +37,9 @@ LOOKED_AT: Final = (
     b'"notifications/cancelled"',
     b'"notifications\\/cancelled"',
     b'"esc-',
+    b"\\u00",
 )
-"""A body without any of these is nothing of ours; some writers escape the slash.
+"""A body without any of these is nothing of ours; some writers escape the slash, and any letter may be escaped.
 
 Source: ours; a search costs less than a parse.
 """

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from proxy.core.errors import InvalidInput
+from proxy.core.errors import InvalidState
 from proxy.mcp.jsonrpc import INVALID_PARAMS, RequestId, error_message
 
 HANDLE_BYTES: Final = 16
@@ -51,18 +51,9 @@ class OpenedState:
     """Seconds since the epoch."""
 
 
-class InvalidState(InvalidInput):
-    """A request state that is not ours, was altered, has expired or was used before; it never says which."""
-
-    code = "invalid_request_state"
-    title = "Invalid or expired requestState"
-
-    def __init__(self) -> None:
-        super().__init__("expected the requestState of an open question, unchanged; call the tool again without it")
-
-    def as_response(self, request_id: RequestId) -> bytes:
-        """The JSON-RPC response that tells it, sent with the HTTP status of the error. Source: PROTOCOL.md 2.4, 2.5."""
-        return error_message(request_id, INVALID_PARAMS, self.title, {"reason": self.code})
+def state_refused(error: InvalidState, request_id: RequestId) -> bytes:
+    """The JSON-RPC response that tells it, sent with the HTTP status of the error. Source: PROTOCOL.md 2.4, 2.5."""
+    return error_message(request_id, INVALID_PARAMS, error.title, {"reason": error.code})
 
 
 def arguments_digest(method: str, name: str, arguments: bytes) -> bytes:

@@ -17,6 +17,8 @@ from proxy.core.cohort import Cohort
 from proxy.core.errors import Fault, SidecarError
 from proxy.core.outcome import Door, ElicitationOutcome, Result
 from proxy.core.routing import Reason, Route
+from proxy.core.signing import Refusal as SignatureRefusal
+from proxy.core.suspicion import Breach
 
 PREFIX: Final = "elicit_sidecar_"
 """Prefix of every metric of ours. Source: ARCHITECTURE.md 3.6."""
@@ -26,6 +28,9 @@ NONE: Final = "none"
 
 OTHER: Final = "other"
 """Label value for what is not in the closed list."""
+
+LIMITS: Final = ("questions", "answers", "waits", "calls", "bytes")
+"""The limits there are. Source: `[limits]` of the configuration."""
 
 STATUS_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx", NONE)
 
@@ -134,7 +139,11 @@ CATALOGUE: Final = (
     _gauge("cohort_agents", "Distinct agents whose last wait, within 24 hours, was in the cohort.", cohort=COHORTS),
     _gauge("breaker_state", "1 for the state the breaker of the elicitation way is in.", state=tuple(BreakerState)),
     _counter("empty_wakes_saved_total", "Empty Bridge replies for which an agent was not woken."),
-    _counter("messages_lost_total", "Messages that a restarted Bridge can no longer deliver."),
+    _counter(
+        "messages_lost_total",
+        "Upper bound of the messages that were heard of here and that a restarted Bridge can no longer deliver: all "
+        "numbers an agent had not read count, also those of its own messages and of what the Bridge shows to nobody.",
+    ),
     _counter("journal_writes_total", "Changes that became durable in the journal."),
     _seconds("journal_write_seconds", "Duration of one commit of the journal, with the wait for the disk.", _WRITE_S),
     _gauge("journal_waiting", "Changes that wait to become durable."),
@@ -150,6 +159,21 @@ CATALOGUE: Final = (
         fault=tuple(Fault),
     ),
     _counter("defects_total", "Mistakes of the sidecar itself; each has a traceback in the log."),
-    _counter("impersonations_total", "Answers refused because another agent was asked."),
+    _counter("impersonations_total", "Calls that spoke as another agent, answers to another agent's question included."),
+    _counter(
+        "signature_failures_total", "Calls whose signature did not count, by reason.", reason=tuple(SignatureRefusal)
+    ),
+    _counter("replays_total", "Signed calls that came a second time, or whose nonce could not be kept."),
+    _counter(
+        "rate_limit_decisions_total",
+        "What rate limits said to calls.",
+        decision=("allowed", "refused"),
+        limit=LIMITS,
+    ),
+    _counter(
+        "breaches_let_through_total",
+        "Calls that were let through although a rule that is only observed would refuse them.",
+        breach=tuple(Breach),
+    ),
 )
 """Every metric of ours, in the order of the exposition; those of process, memory and platform come on top."""

@@ -10,6 +10,7 @@ from typing import Final
 from structlog.stdlib import BoundLogger
 
 from proxy.core.outcome import Door, Outcome, Result
+from proxy.core.suspicion import Suspicion
 
 _READING: Final = frozenset({"GET", "HEAD"})
 _EVALUATING: Final = "/ofrep/"
@@ -33,6 +34,17 @@ def write_outcome(log: BoundLogger, outcome: Outcome) -> None:
     # Asked before the fields are built: relayed calls are many and usually not logged.
     if log.isEnabledFor(level):
         log.log(level, outcome.result.value, **dict(_fields(outcome)))
+
+
+def write_suspicion(log: BoundLogger, suspicion: Suspicion) -> None:
+    """Write one line of a call that a rule of security refuses; of one that it would refuse, a line that says so."""
+    log.warning(
+        "refused" if suspicion.is_enforced else "would be refused",
+        breach=suspicion.breach.value,
+        rule=suspicion.rule,
+        agent_id=suspicion.agent_id,
+        **({"claimed": suspicion.claimed} if suspicion.claimed else {}),
+    )
 
 
 def _fields(outcome: Outcome) -> Iterator[tuple[str, object]]:

@@ -4,15 +4,18 @@ Nothing else increments a counter or writes about a served call.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from proxy.core.agent_kind import AgentKind
 from proxy.core.cohort import Cohort
 from proxy.core.errors import AnswerForbidden, Fault, HostRefused, Unauthenticated
+from proxy.core.limits import LimitName
 from proxy.core.outcome import Door, ElicitationOutcome, Outcome
+from proxy.core.suspicion import Breach, Suspicion
 from proxy.observe.agents import AgentList
 from proxy.observe.catalogue import CATALOGUE, NONE, OTHER
-from proxy.observe.lines import write_outcome
+from proxy.observe.lines import write_outcome, write_suspicion
 from proxy.observe.logs import logger
 from proxy.observe.metrics import Metrics
 from proxy.observe.tally import CohortTally, latencies
@@ -56,6 +59,7 @@ class OutcomeRecorder:
         "_metrics",
         "_started",
         "_tallies",
+        "_watchers",
         "agents",
     )
 
@@ -67,6 +71,7 @@ class OutcomeRecorder:
         self._tallies = {cohort: CohortTally() for cohort in Cohort}
         self._elicitations: Counter[ElicitationOutcome] = Counter()
         self._errors: Counter[str] = Counter()
+        self._watchers: list[Callable[[Suspicion], None]] = []
         self._impersonations = 0
         self._lost = 0
         self._defects = 0
@@ -128,14 +133,39 @@ class OutcomeRecorder:
         else:
             _LOG.info("elicitation", outcome=outcome.value, agent_id=agent_id)
 
+    def suspect(self, suspicion: Suspicion) -> None:
+        """Take note of a call that a rule of security refuses, or would refuse."""
+        match suspicion.breach:
+            case Breach.IMPERSONATION:
+                self._count_impersonation()
+            case Breach.SIGNATURE:
+                self._metrics.count("signature_failures_total", suspicion.rule)
+            case Breach.REPLAY:
+                self._metrics.count("replays_total")
+            case Breach.LIMIT:
+                pass  # counted by `limited`
+        if not suspicion.is_enforced:
+            self._metrics.count("breaches_let_through_total", suspicion.breach)
+        write_suspicion(_LOG, suspicion)
+        for watcher in self._watchers:
+            watcher(suspicion)
+
+    def watch(self, watcher: Callable[[Suspicion], None]) -> None:
+        """Tell this one of every suspicion, too."""
+        self._watchers.append(watcher)
+
+    def limited(self, limit: LimitName, *, is_allowed: bool) -> None:
+        """Take note of what a rate limit said to a call."""
+        self._metrics.count("rate_limit_decisions_total", "allowed" if is_allowed else "refused", limit)
+
     def lost_messages(self, agent_id: str, count: int) -> None:
-        """Report messages that a restarted Bridge can no longer deliver to this agent."""
+        """Report messages that a restarted Bridge can no longer deliver to this agent, at most so many."""
         self._lost += count
         self._metrics.count("messages_lost_total", amount=count)
         cohort = self.agents.cohort_of(agent_id)
         if cohort is not None:
             self._tallies[cohort].lost(count)
-        _LOG.warning("messages lost", agent_id=agent_id, count=count)
+        _LOG.warning("messages lost", agent_id=agent_id, at_most=count)
 
     def defect(self, where: str, error: BaseException) -> None:
         """Report a mistake of our own, with its traceback."""

@@ -50,7 +50,7 @@ class CohortTally:
         self._latencies.extend(latencies(outcome))
 
     def lost(self, count: int) -> None:
-        """Count messages that can no longer be delivered."""
+        """Count messages that can no longer be delivered: at most so many, so the delivery rate is a lower bound."""
         self._lost += count
 
     def snapshot(self) -> dict[str, object]:

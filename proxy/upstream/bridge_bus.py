@@ -35,7 +35,14 @@ from proxy.core.bus import (
 )
 from proxy.core.bus_book import BusBook, fits
 from proxy.core.elicitation import Answer, BridgeStatus, Elicitation
-from proxy.core.errors import AnswerForbidden, BridgeRefused, BridgeTimeout, BridgeUnavailable, InvalidInput
+from proxy.core.errors import (
+    AnswerForbidden,
+    BridgeRefused,
+    BridgeTimeout,
+    BridgeUnavailable,
+    InvalidInput,
+    TooManyQuestions,
+)
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import Message
 from proxy.core.log_reader import LogReader, Look
@@ -52,6 +59,9 @@ Source: BRIDGE.md 2.1 (wrong-identity reads pass) and 2.2 (gaps for the reader).
 
 LOOK_S: Final = 1.0
 """Shortest wait that looks into the log. Source: BRIDGE.md 2.3 (a wait of 0 seconds does not look)."""
+
+AGAIN_S: Final = 5.0
+"""When to ask again where too many questions are open. Source: ours; answers make room sooner."""
 
 MAX_CONFIRMING: Final = 5
 """Most looks for an answer that was just stored. Source: ours; ten events each, and it is the newest."""
@@ -172,6 +182,9 @@ class BusBridge:
         size = size_of(data)
         if size > MAX_DATA_BYTES:
             raise InvalidInput(f"expected a question of at most {MAX_DATA_BYTES} bytes, got {size}")
+        if not self._book.has_room(question, size, wall):
+            # Nothing is stored yet: what no book has room for would reach its addressee as a mere message.
+            raise TooManyQuestions(f"as many questions to {ask.to_agent} are open as may be", retry_after_s=AGAIN_S)
         sequence = await self._log.store_event(ask.from_agent, data, credential)
         self._reader.told(sequence)
         self._book.put(question, log=self._reader.log, sequence=sequence, size=size, wall=wall)

@@ -28,10 +28,18 @@ from proxy.core.elicitation import (
     parse_status,
     respond_body,
 )
-from proxy.core.errors import BadBridgeReply, BridgeRefused, BridgeTimeout, BridgeUnavailable, InvalidInput
+from proxy.core.errors import (
+    BadBridgeReply,
+    BridgeRefused,
+    BridgeTimeout,
+    BridgeUnavailable,
+    BridgeUntrusted,
+    InvalidInput,
+)
 from proxy.core.ids import AgentId, ElicitationId, parse_sequence
 from proxy.core.legacy import Message, parse_wait_reply
 from proxy.core.secret import Secret
+from proxy.core.tls_trouble import Peer, hint_in, trouble_in
 
 MAX_REPLY_BYTES: Final = 16 * 1024 * 1024
 """Largest reply read from the Bridge: ten messages of the Bridge's 1 MiB limit, with room. Source: BRIDGE.md 2.2."""
@@ -182,7 +190,12 @@ async def translated(url: URL) -> AsyncIterator[None]:
 
 
 def _unavailable(url: URL, error: Exception) -> BridgeUnavailable:
-    return BridgeUnavailable(f"{url.path}: {type(error).__name__}; is the Bridge running at {url.origin()}?")
+    peer = Peer(str(url.origin()), url.host or "")
+    trouble = trouble_in(error, peer)
+    if trouble:
+        return BridgeUntrusted(trouble)
+    hint = hint_in(error, peer)
+    return BridgeUnavailable(f"{url.path}: {type(error).__name__}; is the Bridge running at {peer.origin}?{hint}")
 
 
 def _content_type(reply: aiohttp.ClientResponse) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from proxy.core.contact import Contact
 from proxy.core.errors import BadBridgeReply, BridgeFault, BridgeRefused, BridgeUnavailable
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing
 from proxy.mcp.client_words import DISCOVER, INITIALIZE, read_discovered
@@ -60,9 +61,17 @@ class HttpMcpUpstream:
     )
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: URL, *, clock: Clock, spawn: Spawn, request_timeout_s: float
+        self,
+        session: aiohttp.ClientSession,
+        url: URL,
+        *,
+        clock: Clock,
+        spawn: Spawn,
+        request_timeout_s: float,
+        contact: Contact | None = None,
     ) -> None:
-        self._wire = McpWire(session, url, request_timeout_s=request_timeout_s)
+        contact = contact or Contact("the MCP server", clock.now)
+        self._wire = McpWire(session, url, request_timeout_s=request_timeout_s, contact=contact)
         self._clock = clock
         self._spawn = spawn
         self._under_way: set[asyncio.Task[None]] = set()

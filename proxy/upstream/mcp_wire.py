@@ -6,6 +6,7 @@ would get credentials that are not meant for it.
 Source: PROTOCOL.md 3.1.
 """
 
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from proxy.core.contact import Contact
 from proxy.core.errors import BadBridgeReply, BridgeRefused, BridgeUnavailable
 from proxy.mcp.client_headers import SESSION
 from proxy.mcp.client_words import Readable, is_of_another_era, read_messages
@@ -144,9 +146,12 @@ def unasked(response: Response) -> BadBridgeReply:
 class McpWire:
     """One MCP server over HTTP."""
 
-    __slots__ = ("_session", "_short", "_stream", "url")
+    __slots__ = ("_contact", "_session", "_short", "_stream", "url")
 
-    def __init__(self, session: aiohttp.ClientSession, url: URL, *, request_timeout_s: float) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: URL, *, request_timeout_s: float, contact: Contact | None = None
+    ) -> None:
+        self._contact = contact or Contact("the MCP server", time.monotonic)
         self._session = session
         self.url = url
         # A time-out of one request replaces the session's as a whole, and with it the bound on connecting.
@@ -168,8 +173,18 @@ class McpWire:
 
         Left before its end, the connection is closed.
         """
+        with self._contact.watched():
+            reply = await self._request(headers, body, method, is_short=is_short)
+        try:
+            yield Incoming(self.url, reply, trail or Trail())
+        finally:
+            reply.release()
+
+    async def _request(
+        self, headers: Mapping[str, str], body: bytes | None, method: str, *, is_short: bool
+    ) -> aiohttp.ClientResponse:
         async with translated(self.url):
-            reply = await self._session.request(
+            return await self._session.request(
                 method,
                 self.url,
                 data=body,
@@ -177,10 +192,6 @@ class McpWire:
                 timeout=self._short if is_short else self._stream,
                 allow_redirects=False,
             )
-        try:
-            yield Incoming(self.url, reply, trail or Trail())
-        finally:
-            reply.release()
 
     async def ask(self, headers: Mapping[str, str], body: bytes, request_id: RequestId) -> Heard:
         """Send a request that is answered soon, and without any question.

@@ -1,5 +1,6 @@
 """The client session for the sidecar's own calls to the Bridge."""
 
+import ssl
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -8,12 +9,16 @@ from yarl import URL
 
 
 def open_bridge_session(
-    *, connect_timeout_s: float, bridge: URL | None = None, dated: Callable[[str], None] | None = None
+    *,
+    connect_timeout_s: float,
+    tls: ssl.SSLContext | None = None,
+    bridge: URL | None = None,
+    dated: Callable[[str], None] | None = None,
 ) -> aiohttp.ClientSession:
     """A session without cookies, proxies or a bound on connections; the caller closes it.
 
-    Apart from the relay's: that one adds nothing to a request, this one speaks for itself. `dated` hears the Date
-    field of each reply of the `bridge`.
+    Apart from the relay's: that one adds nothing to a request, this one speaks for itself. `tls` is how URLs with
+    https are called. `dated` hears the Date field of each reply of the `bridge`.
     """
     trace = aiohttp.TraceConfig()
 
@@ -28,7 +33,9 @@ def open_bridge_session(
         trace.on_request_end.append(note)
     return aiohttp.ClientSession(
         trace_configs=[trace],
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4, enable_cleanup_closed=False),
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=4, enable_cleanup_closed=False, ssl=True if tls is None else tls
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s, connect=None),
         trust_env=False,

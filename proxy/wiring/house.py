@@ -16,18 +16,13 @@ from proxy.config.schema import Config
 from proxy.config.shapes import Address
 from proxy.config.tokens import Token
 from proxy.core.breaker import Breaker, BreakerState
-from proxy.core.elicitation import Elicitation
 from proxy.core.errors import StateUnavailable
 from proxy.core.flags import FlagSet
-from proxy.core.inbox import Inbox
 from proxy.core.journal import Change
 from proxy.core.pace import Pace
-from proxy.core.questions import QuestionBook
 from proxy.core.routing import Way
 from proxy.core.sends import DualSends
-from proxy.core.sent_questions import SentQuestions
-from proxy.core.sequences import SequenceMap
-from proxy.core.told_questions import ToldQuestions
+from proxy.core.signing import Verifier
 from proxy.downstream.admin_http import AdminParts, build_admin_app
 from proxy.downstream.app import DataParts, build_data_app
 from proxy.downstream.bus_http import BusDoors
@@ -42,7 +37,6 @@ from proxy.flows.feed_parts import FeedParts, as_it_is
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.journal_keeper import JournalKeeper
-from proxy.flows.naming import AnswerNames
 from proxy.flows.pause import Pause
 from proxy.flows.respond import Answers
 from proxy.flows.send_replies import SendReplies
@@ -54,9 +48,11 @@ from proxy.observe.journal_meter import JournalMeter
 from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
 from proxy.upstream.parked_questions import Watch
+from proxy.wiring.books import Books
 from proxy.wiring.descriptors import descriptor_limit
 from proxy.wiring.mcp_rooms import McpInside, McpRooms
 from proxy.wiring.outside import Outside
+from proxy.wiring.trust import open_gate, origins
 
 SWEEP_S: Final = 30.0
 """How often what is long over is forgotten. Source: ours."""
@@ -79,20 +75,14 @@ class House:
         )
         self.board = FlagBoard(outside.store, self._clock, salt=config.flags.salt, groups=_members(config))
         self.journal = JournalKeeper(outside.kept.journal, self._clock, self._snapshot, JournalMeter(self._metrics))
-        write = self.journal.write
-        self._sent, self._told = SentQuestions(), ToldQuestions(write)
-        self._book = QuestionBook(
-            redeliver_s=config.wait.redeliver_s, write=self._note_question, withholds=self._withholds
-        )
-        self._names = AnswerNames(self._book, self._clock, write)
-        self._sequences, self._inbox = SequenceMap(write=write), Inbox(write=write)
+        self._books = books = Books(self._clock, self.journal.write, redeliver_s=config.wait.redeliver_s)
         errands = Errands(self._spawn)
         parts = FeedParts(
             bridge=outside.bridge,
-            book=self._book,
+            book=books.questions,
             breaker=self._breaker,
-            sequences=self._sequences,
-            names=self._names,
+            sequences=books.sequences,
+            names=books.names,
             clock=self._clock,
             recorder=self._recorder,
             spawn=self._spawn,
@@ -100,11 +90,11 @@ class House:
             sessions=AgentSessions(outside.bridge, errands.begin),
             new_pace=self._new_pace,
             hold_s=config.bridge.hold_s,
-            inbox=self._inbox,
+            inbox=books.inbox,
             judge=outside.bus.judge if outside.bus is not None else as_it_is,
             synced=self.journal.synced,
-            sent=self._sent,
-            told=self._told,
+            sent=books.sent,
+            told=books.told,
             under_way=SendsUnderWay(DualSends(config.dual.sends)),
         )
         wait = config.wait
@@ -115,12 +105,13 @@ class House:
             outside.asking.tell(
                 Watch(
                     announced=self.feeds.question_seen,
-                    withdrawn=self._book.withdraw,
+                    withdrawn=books.questions.withdraw,
                     defect=self._recorder.defect,
                 )
             )
         self._replies = SendReplies(self.feeds, outside.sends)
         self._answers = Answers(self.feeds, self._replies.tell)
+        self._gate = open_gate(config, outside, self._recorder)
         self.doorman = Doorman(descriptor_limit(), DescriptorMeter(self._metrics))
         self._waits = self._wait_door()
         self.board.watch(self._waits.reconsider)
@@ -158,7 +149,7 @@ class House:
         self._breaker.failures = config.breaker.failures
         self._breaker.cooldown_s = config.breaker.cooldown_s
         self._breaker.incapable_s = config.breaker.incapable_s
-        self._book.redeliver_s = config.wait.redeliver_s
+        self._books.questions.redeliver_s = config.wait.redeliver_s
         self.feeds.max_parked = config.wait.max_parked
         self.feeds.max_parked_per_agent = config.wait.max_parked_per_agent
         self.board.regroup(_members(config))
@@ -173,13 +164,7 @@ class House:
         await self.board.open(
             dataclasses.replace(configured, elicitation_enabled=False) if kept.flags_are_lost else configured
         )
-        if kept.recovered.numbering is not None:
-            self._sequences.restore(kept.recovered.numbering)
-        self._sent.restore(kept.recovered.questions)
-        self._told.restore(kept.recovered.told, kept.recovered.questions)
-        self._book.restore(kept.recovered.questions, now=self._clock.now())
-        self._names.restore(kept.recovered.names)
-        self._inbox.restore(kept.recovered)
+        self._books.restore(kept.recovered)
         if kept.trouble:
             self.journal.fall_behind(kept.trouble)
         kept.watch(self.journal.fall_behind)
@@ -188,21 +173,8 @@ class House:
         # Unwinds after the ports: a call that still comes in while they finish may begin a poll.
         stack.push_async_callback(self.close)
 
-    def _note_question(self, change: Change) -> None:
-        self._sent.hear(change)
-        self._told.hear(change)
-        self.journal.write(change)
-
-    def _withholds(self, question: Elicitation) -> bool:
-        return self._sent.withholds(question) or self._told.withholds(question)
-
     def _snapshot(self) -> Iterator[Change]:
-        """Everything that has to outlive us, as changes that would bring it about."""
-        yield self._sequences.numbering()
-        yield from self._book.snapshot()
-        yield from self._told.snapshot()
-        yield from self._names.snapshot()
-        yield from self._inbox.snapshot()
+        yield from self._books.snapshot()
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":
         return self._outside.group.create_task(work, name=name)
@@ -219,7 +191,7 @@ class House:
     def _bind_gauges(self) -> None:
         self._metrics.bind(
             {
-                "elicitations_pending": lambda: self._book.open_count(self._clock.wall()),
+                "elicitations_pending": lambda: self._books.questions.open_count(self._clock.wall()),
                 "parked_waits": lambda: self.feeds.parked,
                 "rollout_percentage": self._percentage,
                 "flags_version": lambda: self.board.flags.version,
@@ -227,8 +199,8 @@ class House:
                 "journal_trouble": lambda: float(bool(self.journal.trouble)),
                 "state_set_aside": lambda: float(bool(self._outside.kept.set_aside)),
                 "bridge_clock_ahead_seconds": self._clock.ahead_of_machine,
-                "inbox_bytes": lambda: self._inbox.size_bytes,
-                "inbox_dropped": lambda: self._inbox.dropped,
+                "inbox_bytes": lambda: self._books.inbox.size_bytes,
+                "inbox_dropped": lambda: self._books.inbox.dropped,
             }
         )
         self._metrics.bind_labelled("breaker_state", self._breaker_states)
@@ -253,7 +225,7 @@ class House:
         pause = Pause(self._clock)
         while True:
             await pause.sleep(SWEEP_S)
-            self._book.prune(now=self._clock.now(), wall=self._clock.wall())
+            self._books.prune()
             with suppress(StateUnavailable):  # of which the journal tells; the next round does it
                 await self._outside.mcp.exchanges.sweep(now=self._clock.wall())
 
@@ -273,6 +245,7 @@ class House:
         parts = DataParts(
             waits=self._waits,
             elicitations=elicitations,
+            gate=self._gate,
             bus=BusDoors(questions=BusQuestions(bus, self.feeds, self._answers), behind=elicitations) if bus else None,
             mcp=self._mcp.door(),
             relay=self._outside.relay,
@@ -290,6 +263,11 @@ class House:
             ),
         )
         return build_data_app(parts)
+
+    def called_at(self, bound: Address) -> None:
+        """Agents call us at this address, for which signatures are made."""
+        found = origins(self.config, bound)
+        self._gate.admission.take_keys(Verifier(self._outside.keys, origins=found))
 
     def _sends(self) -> Sends:
         dual, limits = self._loaded.config.dual, self._loaded.config.limits
@@ -353,7 +331,7 @@ class House:
                 metrics=self._metrics,
                 elicitation_metrics=self._recorder.snapshot,
                 agents=self._recorder.agents,
-                exchanges=self._book,
+                exchanges=self._books.questions,
                 way=self._way,
                 clear_caches=self._clear_caches,
                 request_shutdown=stop.set,

@@ -93,6 +93,7 @@ async def _open(loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, cloc
     admits = house.doorman.admits
     agents, operators = partial(admits, is_operators=False), partial(admits, is_operators=True)
     data = await listen(house.data_app(), config.listen.data, ports[0], admits=agents)
+    house.called_at(data)
     admin = await listen(house.admin_app(tokens, stop), config.listen.admin, ports[1], admits=operators)
     house.start(house.sweep(), "sweeper", stack)
     return house, Bound(data=data, admin=admin)

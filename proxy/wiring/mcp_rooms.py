@@ -103,7 +103,11 @@ class McpRooms:
             clock=self.inside.clock,
             default_timeout_s=int(config.wait.default_timeout_s),
             tools=self.tools,
+            is_in_use=self._is_in_use,
         )
+
+    def _is_in_use(self) -> bool:
+        return self.inside.board.flags.elicitation_enabled or bool(self.inside.board.forced())
 
     def _eras(self) -> EraDoors:
         bridge = self._config.bridge

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from yarl import URL
 
+from proxy.config.keys import read_key_ring
 from proxy.config.schema import Config
 from proxy.core.contact import Contact
+from proxy.core.key_ring import KeyRing
 from proxy.downstream.relay import Relay
 from proxy.downstream.relay_upstream import open_relay_session
 from proxy.flows.errands import Errands
@@ -37,6 +39,8 @@ class Outside:
     """The way to the MCP server, which may be elsewhere."""
     clock: BridgeClock
     group: asyncio.TaskGroup
+    keys: KeyRing = field(default_factory=KeyRing)
+    """By which agents sign."""
     contacts: tuple[Contact, ...] = ()
     """Whether those that we call can be reached."""
     bus: QuestionBus | None = None
@@ -55,6 +59,7 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
     """
     clock = BridgeClock(machine)
     state = await open_state(config, clock, stack)
+    keys = await asyncio.to_thread(read_key_ring, config)
     connect_s, limit_s = config.bridge.connect_timeout_s, config.bridge.request_timeout_s
     relay_session = await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s))
     url, mcp_url = URL(config.bridge.url), URL(config.bridge.mcp_url or config.bridge.url)
@@ -97,4 +102,5 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
         ),
         clock=clock,
         group=group,
+        keys=keys,
     )

@@ -10,12 +10,16 @@ from typing import Final
 from proxy.config.schema import Config
 from proxy.core.journal import Recovered
 from proxy.observe.logs import logger
-from proxy.ports import Clock, ExchangeStore, FlagStore, JournalStore
+from proxy.ports import AuditTrail, Clock, ExchangeStore, FlagStore, JournalStore, NonceStore
 from proxy.stores.journal import SqliteJournal
 from proxy.stores.memory import MemoryExchangeStore, MemoryFlagStore
+from proxy.stores.memory_audit import MemoryAuditTrail
 from proxy.stores.memory_journal import MemoryJournal
+from proxy.stores.memory_nonces import MemoryNonceStore
 from proxy.stores.sqlite import SqliteFlagStore
+from proxy.stores.sqlite_audit import SqliteAuditTrail
 from proxy.stores.sqlite_exchanges import SqliteExchangeStore
+from proxy.stores.sqlite_nonces import SqliteNonceStore
 from proxy.stores.state_file import StateFile, open_state_file
 
 _LOG: Final = logger("proxy.wiring.state")
@@ -27,6 +31,9 @@ class Kept:
 
     journal: JournalStore = field(default_factory=MemoryJournal)
     recovered: Recovered = field(default_factory=Recovered)
+    nonces: NonceStore = field(default_factory=MemoryNonceStore)
+    """The nonces of signed calls that came here."""
+    audit: AuditTrail = field(default_factory=MemoryAuditTrail)
     file: StateFile | None = None
     """What the journal is kept in; None in memory."""
     flags_are_lost: bool = False
@@ -86,6 +93,8 @@ async def open_state(config: Config, clock: Clock, stack: AsyncExitStack) -> Sta
         kept=Kept(
             journal=SqliteJournal(found.writer),
             recovered=found.recovered,
+            nonces=SqliteNonceStore(found.writer),
+            audit=SqliteAuditTrail(found.writer),
             file=found,
             flags_are_lost=found.flags_are_lost,
             trouble=found.trouble,

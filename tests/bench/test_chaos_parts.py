@@ -31,6 +31,7 @@ from bench.chaos_records import (
     spans_of,
 )
 from bench.http_client import BadReplyError
+from tests.support.nursery import unmeasured
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -137,7 +138,7 @@ def test_a_little_chaos_ends_clean_and_tells_its_figures(tmp_path: Path) -> None
     to = tmp_path / "result.json"
     given = ["--messages", "80", "--agents", "4", "--waves", "2", "--kill-every", "0", "--fault-every", "0"]
     command = [sys.executable, str(ROOT / "bench" / "chaos.py"), *given, "--json", str(to)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=unmeasured())
     assert done.returncode == 0, done.stdout + done.stderr
     result = orjson.loads(to.read_bytes())
     assert (len(result["runs"]), result["total"]["breaches"]) == (2, {})
@@ -148,6 +149,6 @@ def test_a_little_chaos_ends_clean_and_tells_its_figures(tmp_path: Path) -> None
 @pytest.mark.parametrize("given", [["--agents", "1"], ["--messages", "0"], ["--most", "0"], ["--sidecars", "0"]])
 def test_nonsense_is_a_usage_error(given: list[str]) -> None:
     command = [sys.executable, str(ROOT / "bench" / "chaos.py"), *given]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=unmeasured())
     assert done.returncode == 2
     assert "expected" in done.stderr

@@ -7,6 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.support.nursery import unmeasured
+
 SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "mcp_soak.py"
 
 pytestmark = pytest.mark.e2e
@@ -16,7 +18,7 @@ def test_a_short_mcp_soak_ends_clean_and_is_not_judged(tmp_path: Path) -> None:
     to = tmp_path / "result.json"
     arguments = ["--minutes", "0.06", "--clients", "8", "--pipes", "1", "--waits", "4", "--rate", "4", "--visits", "2"]
     command = [sys.executable, str(SCRIPT), *arguments, "--json", str(to)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=unmeasured())
     assert done.returncode == 0, done.stdout + done.stderr
     result = orjson.loads(to.read_bytes())
     assert result["verdicts"].keys() == result["samples"].keys() == {"http", "pipe0"}
@@ -28,6 +30,6 @@ def test_a_short_mcp_soak_ends_clean_and_is_not_judged(tmp_path: Path) -> None:
 
 def test_nonsense_is_a_usage_error() -> None:
     command = [sys.executable, str(SCRIPT), "--minutes", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=unmeasured())
     assert done.returncode == 2
     assert "expected" in done.stderr

@@ -7,6 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.support.nursery import unmeasured
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--agents", "2", "--seconds", "0.5", "--rounds", "1", "--rate", "8"]
 
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 def _run(script: str, arguments: list[str], to: Path) -> tuple[str, dict[str, object]]:
     command = [sys.executable, str(ROOT / "bench" / script), *arguments, "--json", str(to)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=unmeasured())
     assert done.returncode == 0, done.stdout + done.stderr
     result: dict[str, object] = orjson.loads(to.read_bytes())
     assert result["commit"]
@@ -73,6 +75,6 @@ def test_a_short_soak_ends_clean_and_is_not_judged(tmp_path: Path) -> None:
 def test_nonsense_is_a_usage_error(script: str) -> None:
     option = ["--minutes", "0"] if script == "soak.py" else ["--seconds", "0"]
     command = [sys.executable, str(ROOT / "bench" / script), *option]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=unmeasured())
     assert done.returncode == 2
     assert "expected" in done.stderr

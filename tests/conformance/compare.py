@@ -5,7 +5,6 @@ number of failures nor the exit code tells. Source: PROTOCOL.md 5.4.
 """
 
 import json
-import os
 import re
 import subprocess
 from collections import Counter
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.support.nursery import unmeasured
 from tests.support.peers import directory_of, node_program
 from tools.peers import NODE
 
@@ -115,6 +115,6 @@ def _suite(words: Sequence[str]) -> str:
         text=True,
         timeout=SUITE_S,
         check=False,
-        env=os.environ | {"NO_COLOR": "1"},
+        env=unmeasured() | {"NO_COLOR": "1"},
     )
     return done.stdout + done.stderr

@@ -21,7 +21,7 @@ def main(words: list[str]) -> int:
     border = words.index("--")
     settings, command, url = words[:border], words[border + 1 : -1], urlsplit(words[-1])
     path = url.path or "/"
-    with children() as started:
+    with children(fresh=True) as started:
         where = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state", "memory:"]
         bridge = ["--bridge", f"{url.scheme}://{url.netloc}", "--set", f"bridge.mcp_path={path}"]
         port = str(started.run("run", *where, *bridge, *settings).hear(event="ready")["data"]).rpartition(":")[2]

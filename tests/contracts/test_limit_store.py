@@ -1,7 +1,7 @@
 """What the LimitStore port promises, on every store, and the same traces judged by another implementation."""
 
 import asyncio
-import datetime
+import datetime as dt
 from collections.abc import Callable
 
 import pytest
@@ -88,7 +88,7 @@ async def test_throttled_py_grants_and_tells_the_same(
         patch.setattr(throttled.utils, "now_mono_f", lambda: at)
         theirs = throttled.Throttled(
             using="gcra",
-            quota=throttled.per_duration(datetime.timedelta(seconds=period_s), count, burst=rate.capacity),
+            quota=throttled.per_duration(dt.timedelta(seconds=period_s), count, burst=rate.capacity),
             store=throttled.MemoryStore(options={"MAX_SIZE": 100}),
         )
         for eighths, cost, agent_id in steps:

@@ -18,12 +18,11 @@ def test_each_agent_has_the_burst_at_once_and_then_the_rate() -> None:
     assert allowances.take(ALICE, 6.1)
 
 
-def test_of_too_many_agents_the_one_is_forgotten_that_came_longest_ago() -> None:
+@pytest.mark.requirement("limits.bound")
+def test_too_many_agents_are_refused_and_make_nobody_elses_allowance_new() -> None:
     allowances = Allowances(Rate(count=1, period_s=3600, burst=0))
     assert allowances.take(ALICE, 0.0)
-    assert allowances.take(BOB, 0.0)
-    assert not allowances.take(ALICE, 0.0), "which makes bob the oldest"
-    for number in range(MAX_AGENTS - 1):
-        allowances.take(AgentId(f"agent-{number}"), 0.0)
-    assert allowances.take(BOB, 0.0)
-    assert not allowances.take(AgentId(f"agent-{MAX_AGENTS - 2}"), 0.0)
+    taken = [allowances.take(AgentId(f"agent-{number}"), 0.0) for number in range(MAX_AGENTS)]
+    assert taken == [True] * (MAX_AGENTS - 1) + [False]
+    assert not allowances.take(ALICE, 0.0)
+    assert allowances.take(BOB, 3600.0), "by then all are at rest"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.bridge_token import issued_to
+from proxy.core.bridge_token import is_not_the_speakers, issued_to
 from proxy.core.secret import Secret
 
 pytestmark = pytest.mark.requirement("sessions.own_token")
@@ -37,3 +37,22 @@ def test_whatever_follows_the_name_does_not_change_it(name: str, rest: str) -> N
 def test_any_text_is_read_without_an_error(text: str) -> None:
     found = issued_to(Secret(text))
     assert found is None or ":" not in found
+
+
+@pytest.mark.requirement("answers.foreign_token")
+@pytest.mark.parametrize(
+    ("status", "body", "says_so"),
+    [
+        (500, b'{"detail":"Invalid agent session token"}', True),
+        (500, b'{"detail":"401: Invalid agent session token"}', True),
+        (400, b'{"detail":"Invalid agent session token"}', False),
+        (500, b'{"detail":"Response does not match requested schema"}', False),
+        (500, b'{"detail":["Invalid agent session token"]}', False),
+        (500, b'["Invalid agent session token"]', False),
+        (500, b"Invalid agent session token", False),
+    ],
+)
+def test_only_the_bridges_own_words_say_that_a_token_is_not_the_speakers(
+    status: int, body: bytes, *, says_so: bool
+) -> None:
+    assert is_not_the_speakers(status, body) is says_so

@@ -32,6 +32,7 @@ TABLE = {
     "BridgeRefused": ("bridge_refused", 502, Fault.BRIDGE, True),
     "BridgeTimeout": ("bridge_timeout", 504, Fault.BRIDGE, True),
     "BridgeUnavailable": ("bridge_unavailable", 502, Fault.BRIDGE, True),
+    "BridgeUntrusted": ("bridge_untrusted", 502, Fault.BRIDGE, False),
     "ElicitationExpired": ("elicitation_expired", 410, Fault.AGENT, False),
     "ElicitationUnavailable": ("elicitation_unavailable", 503, Fault.BRIDGE, True),
     "ElicitationUnknown": ("elicitation_unknown", 404, Fault.AGENT, False),
@@ -42,6 +43,7 @@ TABLE = {
     "HostRefused": ("host_refused", 403, Fault.AGENT, False),
     "InvalidFlags": ("invalid_flags", 400, Fault.AGENT, False),
     "InvalidInput": ("invalid_input", 400, Fault.AGENT, False),
+    "InvalidState": ("invalid_request_state", 400, Fault.AGENT, False),
     "LegacyRemoved": ("legacy_removed", 410, Fault.AGENT, False),
     "MethodNotAllowed": ("method_not_allowed", 405, Fault.AGENT, False),
     "NotFound": ("not_found", 404, Fault.AGENT, False),
@@ -49,6 +51,7 @@ TABLE = {
     "SchemaRefused": ("schema_refused", 422, Fault.AGENT, False),
     "SidecarError": ("internal_error", 500, Fault.OURS, False),
     "StateUnavailable": ("state_unavailable", 503, Fault.OURS, True),
+    "TooManyQuestions": ("too_many_questions", 429, Fault.AGENT, True),
     "TooManyWaits": ("too_many_waits", 503, Fault.OURS, True),
     "Unauthenticated": ("unauthenticated", 401, Fault.AGENT, False),
 }

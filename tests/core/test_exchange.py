@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.errors import ElicitationUnavailable
+from proxy.core.errors import BridgeUnavailable, ElicitationUnavailable
 from proxy.core.exchange import (
     Action,
+    BridgeAway,
     BridgeSaid,
     DeadlinePassed,
     Draining,
@@ -41,6 +42,7 @@ SAME_EVERYWHERE: list[tuple[Event, Action]] = [
     (DeadlinePassed(), ReplyTimeout()),
     (Draining(), ReplyTimeout()),
     (SAID, PassOn(SAID)),
+    (BridgeAway(), Look()),
 ]
 
 events = st.one_of(
@@ -145,3 +147,17 @@ def test_on_any_walk_there_is_one_action_each_no_way_back_and_never_another_dead
             assert action.until == DEADLINE
         if isinstance(action, Fail):
             assert not may_fall_back
+
+
+@pytest.mark.requirement("fallback.in_place")
+def test_a_wait_that_stands_for_a_relayed_call_ends_with_the_bridge_and_any_other_goes_on() -> None:
+    in_place = Exchange(
+        route=Route.LEGACY, reason=Reason.SPLIT, deadline=DEADLINE, may_fall_back=True, is_in_place=True
+    )
+    action = in_place.step(BridgeAway())
+    assert isinstance(action, Fail)
+    assert isinstance(action.error, BridgeUnavailable)
+    assert (action.error.status, action.error.retryable) == (502, True)
+    fallen = _exchange(Route.ELICITATION, may_fall_back=True)
+    fallen.step(WayFailed(Reason.FALLBACK))
+    assert fallen.step(BridgeAway()) == Look()

@@ -191,3 +191,12 @@ def test_what_is_lost_is_never_more_than_what_lies_between(cursor: int, numbers:
     inbox = Inbox()
     inbox.keep(BOB, 0, copies(BOB, *sorted(numbers)))
     assert 0 <= inbox.lost(BOB, cursor, upto) <= max(0, upto - cursor)
+
+
+def test_the_cursor_is_known_of_an_agent_that_came_with_one_and_of_no_other() -> None:
+    inbox = Inbox()
+    assert inbox.cursor_of(BOB) is None
+    inbox.keep(BOB, 0, copies(BOB, 1))
+    assert inbox.cursor_of(BOB) is None
+    inbox.shown(BOB, 1)
+    assert inbox.cursor_of(BOB) == 1

@@ -15,6 +15,7 @@ from proxy.core.ids import MAX_SEQUENCE
 from proxy.core.legacy import (
     ITEMS_PER_REPLY,
     WaitAsk,
+    numbered_reply,
     parse_wait_query,
     parse_wait_reply,
     renumbered,
@@ -68,7 +69,17 @@ def _ask(query: str) -> tuple[str, int, int] | None:
         ("unknown=1&agent_id=bob&&other", ("bob", 0, 60)),
         ("agent_id=a%20b%3A%C3%A9", ("a b:\u00e9", 0, 60)),
         ("agent_id=a+b", ("a b", 0, 60)),
+        ("agent_id=bob&since_sequence=-1", ("bob", 0, 60)),
+        ("agent_id=bob&since_sequence=%D9%A1", ("bob", 1, 60)),
+        ("agent_id=bob&since_sequence=1%0A", ("bob", 1, 60)),
+        ("agent_id=bob&timeout_seconds=+5", ("bob", 0, 5)),
+        ("agent_id=bob&timeout_seconds=%2B5", ("bob", 0, 5)),
+        ("agent_id=bob&timeout_seconds=1_000", ("bob", 0, 1000)),
+        ("agent_id=bob&timeout_seconds=" + "0" * 30 + "5", ("bob", 0, 5)),
+        ("agent_id=bob&other=%FF&%ED%A0%80=1", ("bob", 0, 60)),
+        ("agent_id=bob&" + "&".join(["x=1"] * 1000), ("bob", 0, 60)),
     ],
+    ids=lambda case: str(case)[:40].encode("ascii", "backslashreplace").decode(),
 )
 def test_a_wait_is_read_as_the_bridge_reads_it(query: str, ask: tuple[str, int, int]) -> None:
     assert _ask(query) == ask
@@ -88,18 +99,14 @@ def test_a_wait_is_read_as_the_bridge_reads_it(query: str, ask: tuple[str, int, 
         "agent_id=" + "x" * 301,
         "agent_id=\udcff",
         "agent_id=bob&since_sequence=",
-        "agent_id=bob&since_sequence=-1",
         "agent_id=bob&since_sequence=9223372036854775808",
         "agent_id=bob&since_sequence=" + "9" * 5000,
         "agent_id=bob&since_sequence=1.0",
-        "agent_id=bob&since_sequence=%D9%A1",
-        "agent_id=bob&since_sequence=1%0A",
         "agent_id=bob&timeout_seconds=1.5",
         "agent_id=bob&timeout_seconds=abc",
         "agent_id=bob&timeout_seconds=NaN",
-        "agent_id=bob&timeout_seconds=+5",
-        "agent_id=bob&timeout_seconds=1_000",
-        "agent_id=bob&" + "&".join(["x=1"] * 100),
+        "agent_id=bob&timeout_seconds=-9223372036854775808",
+        "agent_id=bob&timeout_seconds=1__0",
     ],
     ids=lambda query: query[:40].encode("ascii", "backslashreplace").decode(),
 )
@@ -298,3 +305,30 @@ def test_no_bytes_inside_an_item_raise_anything_but_the_documented_error(data: b
     with contextlib.suppress(BadBridgeReply):
         for message in parse_wait_reply(_reply(b'{"sequence":1,"' + key + b'":' + data + b',"data":' + data + b"}")):
             assert renumbered(message, 7)
+
+
+@pytest.mark.requirement("sequences.store_reply")
+def test_the_reply_to_a_stored_event_gets_another_number_and_keeps_every_other_byte() -> None:
+    body = b'{ "event_id":{"sequence": 0,"x":1.0},"status" :"stored","sequence": 2 , "message":"\\u00e9"}'
+    told = b'{"event_id":{"sequence": 0,"x":1.0},"status":"stored","sequence":23,"message":"\\u00e9"}'
+    assert numbered_reply(body, lambda sequence: sequence + 21) == told
+
+
+@pytest.mark.requirement("sequences.store_reply")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"{}",
+        b'{"sequence":"2"}',
+        b'{"sequence":true}',
+        b'{"sequence":-1}',
+        b'{"sequence":2.5}',
+        b'{"detail":"no"}',
+        b'{"sequence":2,"x":"\xff"}'[:-1],
+    ],
+)
+def test_a_reply_without_a_number_that_can_be_read_passes_as_it_came(body: bytes) -> None:
+    assert numbered_reply(body, lambda sequence: sequence + 21) is body

@@ -167,6 +167,77 @@ def test_a_log_that_was_never_told_apart_is_restored_without_a_mark() -> None:
     assert not again.recognise(NEW)
 
 
+def _restored(*, highest: int, reserved: int) -> SequenceMap:
+    again = SequenceMap()
+    again.restore(
+        NumberingChanged(
+            offset=0,
+            ended=0,
+            highest=highest,
+            reserved=reserved,
+            first_sequence=OLD[0],
+            first_created_at=OLD[1],
+        )
+    )
+    return again
+
+
+@pytest.mark.requirement("sequences.no_waste")
+def test_only_the_first_renumbering_after_a_crash_leaps_over_what_was_reserved() -> None:
+    again = _restored(highest=21, reserved=1_021)
+    again.recognise(NEW)
+    assert again.to_agent(1) == 1_022
+    again.saw(5)
+    again.recognise((1, 3000.0))
+    assert again.to_agent(1) == 1_027
+
+
+@pytest.mark.requirement("journal.numbering")
+def test_a_log_that_nobody_read_gives_back_nothing_of_the_leap() -> None:
+    again = _restored(highest=21, reserved=1_021)
+    again.recognise(NEW)
+    again.recognise((1, 3000.0))
+    assert again.to_agent(1) == 1_022
+
+
+@pytest.mark.requirement("sequences.no_waste")
+def test_a_crash_after_which_more_was_read_than_was_reserved_wastes_no_number() -> None:
+    again = _restored(highest=21, reserved=1_021)
+    again.saw(1_050)
+    again.recognise(NEW)
+    assert again.to_agent(1) == 1_051
+
+
+@pytest.mark.requirement("sequences.no_waste")
+@given(lives=st.lists(st.lists(st.integers(0, 3), max_size=5), min_size=1, max_size=5), crash=st.integers(0, 2))
+def test_over_crashes_and_renumberings_numbers_grow_strictly_and_are_wasted_once_for_each_life_at_most(
+    lives: list[list[int]], crash: int
+) -> None:
+    """Each life of the sidecar reads some logs, so many messages of each; what it shows is on record before."""
+    shown, leaps, kept, mark = [0], 0, None, 0
+    for life, logs in enumerate(lives):
+        journal: list[Change] = []
+        sequences = SequenceMap(write=journal.append)
+        if kept is not None:
+            sequences.restore(kept)
+        for length in logs:
+            before, mark = sequences.offset, mark + 1
+            is_first = sequences.mark is None
+            sequences.recognise((1, float(mark)))
+            leap = sequences.offset - max(before, shown[-1])
+            leaps += leap > 0
+            assert leap <= (AHEAD if life and not is_first else 0)
+            for sequence in range(1, length + 1):
+                sequences.saw(sequence)
+                shown.append(sequences.to_agent(sequence))
+        on_record = [change for change in journal if isinstance(change, NumberingChanged)]
+        # What was read last may not have been written, but nothing is shown whose number is not covered.
+        covering = [at for at, change in enumerate(on_record) if change.reserved >= shown[-1]]
+        kept = on_record[max(covering[0], len(on_record) - 1 - crash)] if covering else kept
+    assert shown == sorted(set(shown))
+    assert leaps < len(lives)
+
+
 def test_numbers_on_record_are_ahead_of_those_in_use() -> None:
     sequences = SequenceMap()
     for number in range(1, 3 * AHEAD, 7):

@@ -156,7 +156,7 @@ class TestDefects:
             ("GET", "/event/wait?agent_id=bob", "proxy.downstream.wait_http.parse_wait_query"),
             ("POST", "/event/store", "proxy.downstream.elicitation_http.parse_stored_answer"),
             ("POST", "/elicitation/respond", "proxy.downstream.elicitation_http.parse_respond"),
-            ("POST", "/elicitation/create", "proxy.downstream.elicitation_http.read_body"),
+            ("POST", "/elicitation/create", "proxy.downstream.elicitation_http.read_judged"),
             ("GET", "/health", "proxy.downstream.relay.upstream_target"),
             ("GET", "/health", "proxy.downstream.app.owner_of"),
         ],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.core import bus_book
 from proxy.core.bus import is_bus_id
 from proxy.devbridge.settings import Switches
 from tests.support.asking import RED
@@ -105,6 +106,30 @@ async def test_a_modern_asker_gets_the_answer_of_a_modern_agent(
         assert (item["source_agent"], item["data"]) == ("bob", expected)
 
 
+@pytest.mark.requirement("backpressure.bound")
+async def test_a_flood_of_questions_to_one_agent_is_refused_with_a_time_before_anything_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_book, "MAX_PER_AGENT", 3)
+    async with pair(tmp_path) as made:
+        named = [await made.ask() for _ in range(3)]
+        stored = len(made.stand.bridge.state.log)
+        refused = await made.create()
+        assert (refused.status, refused.problem["code"], refused.problem["retryable"]) == (
+            429,
+            "too_many_questions",
+            True,
+        )
+        assert refused.headers["Retry-After"] == "5"
+        assert len(made.stand.bridge.state.log) == stored
+        # Others are asked as ever, and each answer makes room.
+        assert (await made.create(to_agent="carol")).status == 200
+        assert [listed["id"] for listed in await made.pending()] == named
+        assert (await made.respond(named[0])).status == 200
+        assert await made.status(named[0]) == "accepted"
+        assert (await made.create()).status == 200
+
+
 @pytest.mark.requirement("bus.first_answer")
 async def test_the_same_answer_again_succeeds_without_effect_and_another_is_refused(tmp_path: Path) -> None:
     async with pair(tmp_path) as made:
@@ -143,7 +168,7 @@ async def test_a_foreign_token_asks_and_answers_for_nobody(tmp_path: Path) -> No
         assert (refused.status, refused.problem["code"]) == (403, "answer_forbidden")
         named = await made.ask()
         body = {"elicitation_id": named, "responding_agent": "bob", "response_type": "accept", "data": RED}
-        assert (await made.other.call("POST", "/elicitation/respond", token=mallory, body=body)).status == 502
+        assert (await made.other.call("POST", "/elicitation/respond", token=mallory, body=body)).status == 403
         own = {**body, "responding_agent": "mallory"}
         assert (await made.other.call("POST", "/elicitation/respond", token=mallory, body=own)).status in {403, 404}
         assert await made.status(named) == "pending"

@@ -5,7 +5,6 @@ and more messages are read. Whoever meets a dead sidecar starts it again and rep
 """
 
 import signal
-import sys
 import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from tests.support.stand import Reply, call, open_session, store
 
 pytestmark = pytest.mark.e2e
 
-DYING = str(Path(__file__).parents[1] / "support" / "dying_sidecar.py")
+DYING = Path(__file__).parents[1] / "support" / "dying_sidecar.py"
 MOST = 60
 """More commits than a day has."""
 
@@ -44,7 +43,7 @@ class Day:
         words += ["--state", f"sqlite://{self.state}", "--set", "flags.elicitation_enabled=true"]
         words += ["--set", "flags.elicitation_percentage=100"]
         if dying:
-            self.sidecar = self.processes._start([sys.executable, DYING, *dying, *words])
+            self.sidecar = self.processes.script(DYING, *dying, *words)
         else:
             self.sidecar = self.processes.run(*words)
         self.base = f"http://{self.sidecar.hear(event='ready')['data']}"

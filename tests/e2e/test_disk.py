@@ -253,6 +253,19 @@ def test_without_a_state_file_and_without_room_for_one_it_does_not_start_and_say
     assert "Traceback" not in sidecar.errors
 
 
+def test_a_file_of_a_newer_release_is_left_alone_and_it_does_not_start(day: Day) -> None:
+    _used(day)
+    newer = sqlite3.connect(day.path)
+    newer.execute("PRAGMA user_version = 1000")
+    newer.close()
+    before = day.path.read_bytes()
+    sidecar = day.stand.launch_sidecar()
+    assert sidecar.code() == 1
+    assert "use the newer release again or set state.url to another file" in sidecar.errors
+    assert "Traceback" not in sidecar.errors
+    assert day.path.read_bytes() == before
+
+
 def test_a_damaged_file_is_set_aside_at_the_start_and_everybody_is_served(day: Day) -> None:
     _used(day)
     spoil_pages(day.path)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import Child, until
-from tests.support.stand import Stand
+from tests.support.stand import EVERYBODY, Stand, store
+from tests.support.waits import Crowd, words
 
 pytestmark = [pytest.mark.e2e, pytest.mark.requirement("config.reload")]
 
@@ -50,3 +51,26 @@ def test_a_hangup_reads_the_file_again_and_one_that_is_not_in_order_changes_noth
     _says(sidecar, "configuration refused", "config.toml:2: log.level: expected")
     assert sidecar.end() == 0
     assert "Traceback" not in sidecar.errors
+
+
+@pytest.mark.requirement("drain.hangup")
+@pytest.mark.parametrize("has_file", [True, False], ids=["with a file", "without one"])
+def test_a_hangup_ends_no_wait_that_is_parked(stand: Stand, tmp_path: Path, *, has_file: bool) -> None:
+    if has_file:
+        sidecar, _ = _started(stand, tmp_path, "[breaker]\nfailures = 5\n")
+    else:
+        stand.start_bridge()
+        sidecar = stand.start_sidecar()
+    stand.set_flags(EVERYBODY)
+    last = store(stand.bridge, "carol", {"word": "before"})
+    with Crowd(stand, 4) as crowd:
+        parked = crowd.park(since=last, timeout_s=60)
+        stand.until_parked(4)
+        os.kill(sidecar.pid, signal.SIGHUP)
+        _says(sidecar, "nothing has changed")
+        stand.until_parked(4)
+        store(stand.bridge, "carol", {"word": "after"})
+        heard = [future.result(30) for future in parked]
+    assert [one.reply.status for one in heard] == [200] * 4
+    assert words(heard, "after") == 4
+    assert sidecar.end() == 0

@@ -1,7 +1,6 @@
 """Two hundred starts and stops of `elicit-sidecar stdio`, several at once, and what is left of them."""
 
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.nursery import unmeasured
 from tests.support.processes import until
 
 LIVES = 200
@@ -45,7 +45,7 @@ def test_two_hundred_lives_leave_no_process_and_no_descriptor() -> None:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
-                    env={**os.environ, "STDIO_LIVES": mark},
+                    env={**unmeasured(), "STDIO_LIVES": mark},
                 )
             )
             for _ in range(AT_ONCE)

@@ -163,3 +163,17 @@ async def test_a_session_that_died_too_is_replaced_at_once() -> None:
     assert await stand.sessions.credential_for(BOB) is stand.access.secret
     assert not await stand.renewed()
     assert stand.opened() == 2
+
+
+@pytest.mark.requirement("fallback.in_place")
+def test_whoever_watches_hears_each_time_that_contact_breaks_and_no_longer_than_it_wants() -> None:
+    made, heard = Stand(), list[str]()
+    made.access.disturbed()
+    with made.access.watched(lambda: heard.append("one")), made.access.watched(lambda: heard.append("two")):
+        made.access.disturbed()
+        assert made.access.is_disturbed()
+        made.access.accepted()
+        assert not made.access.is_disturbed()
+        made.access.disturbed()
+    made.access.disturbed()
+    assert heard == ["one", "two"] * 2

@@ -5,12 +5,11 @@ import json
 
 import pytest
 
-from proxy.core.errors import BridgeTimeout, OurFault
+from proxy.core.errors import BridgeTimeout, InvalidState, OurFault
 from proxy.flows.parked_call import CLOSING_S, MAX_ASKS
 from proxy.mcp.ask import FormQuestion, UrlQuestion
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing, ServerAsk
 from proxy.mcp.jsonrpc import Response, notification_message
-from proxy.mcp.mrtr import InvalidState
 from proxy.mcp.revisions import Mode
 from proxy.stores.memory import MemoryExchangeStore
 from tests.support.down_stand import FORM, PARK_S, answered, ask, asks, asks_at_once, at_once, done, until

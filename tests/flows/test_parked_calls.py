@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.core.errors import BridgeTimeout, InvalidInput
+from proxy.core.errors import BridgeTimeout, InvalidInput, InvalidState
 from proxy.flows import parked_calls
 from proxy.flows.parked_call import CLOSING_S
 from proxy.flows.parked_calls import REPLAY_S
 from proxy.mcp.ask import FormQuestion
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing, ServerAsk
 from proxy.mcp.jsonrpc import Response
-from proxy.mcp.mrtr import InvalidState, is_ours
+from proxy.mcp.mrtr import is_ours
 from proxy.stores.memory import MemoryExchangeStore
 from tests.support.down_stand import FORM, PARK_S, ask, asks, asks_at_once, done, until
 from tests.support.manual_clock import ManualClock, settle

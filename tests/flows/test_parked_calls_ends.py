@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.core.errors import AgentFault, BadBridgeReply, StateUnavailable, TooManyWaits
+from proxy.core.errors import AgentFault, BadBridgeReply, InvalidState, StateUnavailable, TooManyWaits
 from proxy.flows.parked_calls import MAX_TOOL_PAGES, RETRY_S, Asking
 from proxy.mcp.calling import OnAsk, OnNote, Outgoing
 from proxy.mcp.jsonrpc import Response
-from proxy.mcp.mrtr import InvalidState
 from proxy.mcp.revisions import Mode
 from proxy.stores.exchange_rules import Bounds
 from proxy.stores.memory import MemoryExchangeStore

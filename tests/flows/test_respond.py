@@ -7,6 +7,7 @@ import pytest
 from proxy.core.answers import GivenAnswer
 from proxy.core.elicitation import Answer, AnswerKind, BridgeStatus
 from proxy.core.errors import (
+    AgentFault,
     AnswerConflict,
     AnswerForbidden,
     AnswerInvalid,
@@ -19,6 +20,7 @@ from proxy.core.errors import (
 )
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import ElicitationOutcome
+from proxy.core.routing import Way
 from proxy.core.secret import Secret
 from tests.support.answering import BLUE, RED, ask, give, taken
 from tests.support.fake_bridge import refused
@@ -292,3 +294,21 @@ async def test_after_a_restart_of_the_bridge_all_tokens_of_an_agent_share_one_ne
         own = await made.feeds.parts.sessions.credential_for(AgentId("bob"))  # as a call by MCP takes it
         assert {feed.access.secret for feed in made.feeds.of("bob")} == {own}
         assert made.bridge.count("open_session") == 1
+
+
+@pytest.mark.requirement("answers.foreign_token")
+@pytest.mark.parametrize(("owner", "kind"), [("bob", TokenRefused), ("mallory", AnswerForbidden)])
+async def test_a_token_that_the_bridge_does_not_take_for_the_speakers_is_not_tried_twice_and_opens_no_breaker(
+    owner: str, kind: type[AgentFault]
+) -> None:
+    async with flow_stand(breaker_failures=1) as made:
+        question = ask(made)
+        said = refused(500, b'{"detail":"Invalid agent session token"}')
+        made.bridge.fails("respond", lambda: said)
+        error = await give(made, question, RED, token=made.bridge.token(owner))
+        assert type(error) is kind
+        assert not kind.retryable
+        assert (made.bridge.count("respond"), made.bridge.count("status")) == (1, 0)
+        assert made.breaker.way(made.clock.now()) is Way.OPEN
+        made.bridge.fails("respond", lambda: said, times=0)
+        assert await give(made, question, {"colour": "blue"}) is ElicitationOutcome.ACCEPTED

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import orjson
 import pytest
 
-from proxy.core.errors import StateUnavailable
+from proxy.core.errors import InvalidState, StateUnavailable
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.ids import Sequence as Number
 from proxy.core.legacy import WaitAsk
@@ -17,7 +17,7 @@ from proxy.flows.asked_wait import ToldWait
 from proxy.flows.client_answers import ClientAnswers
 from proxy.flows.suspended_wait import ResumedWait, SuspendedCall, SuspendedWaits
 from proxy.flows.tool_call import ToolCalls
-from proxy.mcp.mrtr import InvalidState, SealKey
+from proxy.mcp.mrtr import SealKey
 from proxy.mcp.revisions import Mode
 from proxy.mcp.tools import Retry, ToolCall
 from proxy.stores.memory import MemoryExchangeStore

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.errors import AgentFault, BadBridgeReply, BridgeTimeout, InvalidInput, SidecarError
+from proxy.core.errors import AgentFault, BadBridgeReply, BridgeTimeout, InvalidInput, InvalidState, SidecarError
 from proxy.mcp.ask import UrlQuestion
 from proxy.mcp.downward import (
     CACHEABLE,
@@ -24,7 +24,6 @@ from proxy.mcp.downward import (
     subscription_over,
 )
 from proxy.mcp.jsonrpc import Response, error_message, notification_message, parse, result_message
-from proxy.mcp.mrtr import InvalidState
 
 pytestmark = pytest.mark.requirement("eras.down.words")
 

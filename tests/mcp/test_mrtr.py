@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.errors import Fault, InvalidInput
+from proxy.core.errors import Fault, InvalidInput, InvalidState
 from proxy.mcp.mrtr import (
     HANDLE_BYTES,
-    InvalidState,
     OpenedState,
     SealKey,
     arguments_digest,
@@ -20,6 +19,7 @@ from proxy.mcp.mrtr import (
     is_ours,
     open_state,
     seal,
+    state_refused,
 )
 
 pytestmark = pytest.mark.requirement("mcp.mrtr.seal")
@@ -38,7 +38,7 @@ HANDLES = st.binary(min_size=HANDLE_BYTES, max_size=HANDLE_BYTES)
 def refusal(state: object, *, now: float = NOW, ring: tuple[SealKey, ...] = (NEW, OLD), binding: bytes = b"") -> str:
     with pytest.raises(InvalidState) as caught:
         open_state(state, now=now, ring=ring, binding=binding)
-    return caught.value.as_response(7).decode()
+    return state_refused(caught.value, 7).decode()
 
 
 def is_refused(state: object, binding: bytes = b"alice") -> bool:
@@ -159,7 +159,7 @@ def test_every_cause_is_told_by_the_same_words() -> None:
         refusal(STATE, now=EXPIRY, binding=b"alice"),
         refusal(STATE, ring=(OLD,), binding=b"alice"),
         # Where the store knows no such call any more, whoever asks it raises the same.
-        InvalidState().as_response(7).decode(),
+        state_refused(InvalidState(), 7).decode(),
     ]
     assert len(set(causes)) == 1
     assert orjson.loads(causes[0]) == {

@@ -52,7 +52,7 @@ def _schema(path: Path) -> tuple[int, set[str]]:
 
 
 FIRST_TABLES = {"flags", "flag_history", "forced"}
-JOURNAL = {"questions", "history", "numbering", "cursors", "dropped", "messages", "names", "sqlite_sequence"}
+JOURNAL = {"questions", "history", "numbering", "cursors", "dropped", "messages", "names", "told", "sqlite_sequence"}
 TRUST = {"nonces", "nonces_forgotten", "audit", "audit_head"}
 TABLES = FIRST_TABLES | {"exchanges", "seal_keys"} | JOURNAL | TRUST
 

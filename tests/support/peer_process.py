@@ -52,6 +52,11 @@ class PeerProcess:
         return self._process.pid
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
+
+    @property
     def errors(self) -> str:
         """The end of its standard error so far."""
         return "\n".join(self._words[-30:])

@@ -5,13 +5,15 @@
         run = room.client("mcp-2.3", url=url, answer="accept", calls=[call("ask")])
         assert run.hear(kind="result")["text"] == ["accept:zed-name"]
 
-All clients of one SDK run in one process, as its start costs more than all that they do. `hear` blocks: in a test on
+All clients of one SDK run in one process, whatever room they are of, as its start costs more than all that they do; a
+room takes its clients and its servers along when it ends. `hear` blocks: in a test on
 the event loop use `await run.heard(...)`, else a sidecar in the same loop could not answer. tests/peers/peer_client.py
 tells what a plan holds and what lines come back. Where an environment cannot be made the test is skipped, with the
 reason; with REQUIRE_ALL=1 that is a failure.
 """
 
 import asyncio
+import atexit
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -126,6 +128,11 @@ class Run:
         """Leave in the middle of everything."""
         self.tell(drop=True)
 
+    def leave(self) -> None:
+        """The same, if it has not come to its end."""
+        if not self.host.has_ended and not self.said(over=True):
+            self.drop()
+
     def said(self, **wanted: object) -> list[Line]:
         """The lines so far whose fields are as wanted."""
         return self.host.said(run=self.name, **wanted)
@@ -153,20 +160,46 @@ class Server:
 
 
 @dataclass(slots=True)
+class Hosts:
+    """The processes that client peers run in, by name of the client."""
+
+    running: dict[str, PeerProcess] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    """What makes the names of runs differ."""
+
+    def of(self, name: str) -> PeerProcess:
+        """The process for this client; one that has ended is started again."""
+        if name not in self.running or self.running[name].has_ended:
+            self.running[name] = PeerProcess(client_command(name))
+        return self.running[name]
+
+    def close(self) -> None:
+        """End them all."""
+        for host in self.running.values():
+            host.close()
+
+
+@cache
+def _hosts() -> Hosts:
+    """The one collection of hosts in this process."""
+    opened = Hosts()
+    atexit.register(opened.close)
+    return opened
+
+
+@dataclass(slots=True)
 class Room:
     """Where peers run; it ends them all."""
 
     stack: ExitStack
-    hosts: dict[str, PeerProcess] = field(default_factory=dict)
     servers: dict[tuple[str, ...], Server] = field(default_factory=dict)
-    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def client(self, name: str, **plan: object) -> Run:
         """Begin a client by its plan; the first of a name starts the process that hosts them."""
-        if name not in self.hosts:
-            self.hosts[name] = self.start(client_command(name))
-        run = Run(self.hosts[name], f"{name}#{next(self.numbers)}")
+        hosts = _hosts()
+        run = Run(hosts.of(name), f"{name}#{next(hosts.numbers)}")
         run.tell(plan=plan)
+        self.stack.callback(run.leave)
         return run
 
     def server(self, name: str, *words: str) -> Server:

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from tests.support.nursery import Newborn, nursery, unmeasured
+
 PROGRAM = (sys.executable, "-m", "proxy")
 AGENT = (sys.executable, str(Path(__file__).parents[2] / "proxy" / "demo" / "legacy_agent.py"))
 """The legacy agent as a plain file, as somebody's own script."""
@@ -44,19 +46,12 @@ def until(is_so: Callable[[], bool], *, within_s: float, what: str) -> None:
 class Child:
     """One running process."""
 
-    def __init__(self, words: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Newborn") -> None:
         self._heard = threading.Condition()
         self._lines: list[str] = []
         self._errors: list[str] = []
         self._open = 2
-        self._process = subprocess.Popen(
-            list(words),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=None if env is None else {**os.environ, **env},
-            start_new_session=True,
-        )
+        self._process = process
         pairs = ((self._process.stdout, self._lines), (self._process.stderr, self._errors))
         self._readers = [threading.Thread(target=self._read, args=pair, daemon=True) for pair in pairs]
         for reader in self._readers:
@@ -137,19 +132,42 @@ class Child:
 class Children:
     """Starts children and ends them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fresh: bool = False) -> None:
+        self._fresh = fresh
         self._children: list[Child] = []
 
-    def run(self, *words: str, env: Mapping[str, str] | None = None, wrap: Wrap = list) -> Child:
-        """Start one command of the product, wrapped into another where a test needs it so."""
-        return self._start(wrap([*PROGRAM, *words]), env)
+    def run(self, *words: str, env: Mapping[str, str] | None = None, wrap: Wrap = list, fresh: bool = False) -> Child:
+        """Start one command of the product, wrapped into another where a test needs it so.
+
+        It comes from the nursery. It has a new interpreter where its environment is another one, where it is wrapped,
+        and where a test wants it `fresh`, as it is about the start.
+        """
+        if self._fresh or fresh or env is not None or wrap is not list:
+            return self._start(wrap([*PROGRAM, *words]), {**os.environ, **(env or {})})
+        return self._keep(nursery().start([*PROGRAM[1:], *words], os.environ))
+
+    def script(self, path: Path, *words: str) -> Child:
+        """Run a script that has the product die in a way of its own; it comes from the nursery as well."""
+        return self._keep(nursery().start([str(path), *words], unmeasured()))
 
     def agent(self, base: str, agent_id: str, *words: str) -> Child:
         """Start the legacy agent's script."""
-        return self._start([*AGENT, "--base", base, "--agent", agent_id, *words])
+        return self._start([*AGENT, "--base", base, "--agent", agent_id, *words], unmeasured())
 
-    def _start(self, words: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
-        child = Child(words, env)
+    def _start(self, words: Sequence[str], env: Mapping[str, str]) -> Child:
+        return self._keep(
+            subprocess.Popen(
+                list(words),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=env,
+                start_new_session=True,
+            )
+        )
+
+    def _keep(self, process: "subprocess.Popen[bytes] | Newborn") -> Child:
+        child = Child(process)
         self._children.append(child)
         return child
 
@@ -160,9 +178,9 @@ class Children:
 
 
 @contextmanager
-def children() -> Iterator[Children]:
-    """Children for as long as the block lasts."""
-    started = Children()
+def children(*, fresh: bool = False) -> Iterator[Children]:
+    """Children for as long as the block lasts; `fresh` ones never come from the nursery."""
+    started = Children(fresh=fresh)
     try:
         yield started
     finally:

@@ -1,0 +1,48 @@
+"""The file of the keys by which agents sign, see `proxy.core.key_file` for its lines.
+
+No message ever shows a secret or a part of one.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from proxy.config.private_file import read_private_text
+from proxy.config.problems import ConfigError, Problem
+from proxy.config.schema import Config
+from proxy.core.key_file import parse_keys
+from proxy.core.key_ring import KeyRing
+
+MAX_KEY_FILE_BYTES: Final = 8 * 1024 * 1024
+"""Source: ours; 10,000 keys of the longest lines."""
+
+_KEY: Final = "signatures.keys_file"
+
+
+def read_key_ring(config: Config) -> KeyRing:
+    """The keys of the configured file; none where there is no such file. Reads the file: not on the event loop.
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    if not config.signatures.keys_file:
+        return KeyRing()
+    return read_keys(Path(config.signatures.keys_file))
+
+
+def read_keys(path: Path) -> KeyRing:
+    """Read and check a key file; its mode must be 0600 (or 0400, which is stricter).
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    text = read_private_text(path, key=_KEY, most_bytes=MAX_KEY_FILE_BYTES)
+    ring = parse_keys(text.content)
+    problems = list(text.problems)
+    if not isinstance(ring, KeyRing):
+        problems += [
+            Problem(key=_KEY, source=f"{text.name}:{each.line}", line=each.line, expected=each.expected, got=each.got)
+            for each in ring
+        ]
+    if problems or not isinstance(ring, KeyRing):
+        raise ConfigError(problems)
+    return ring

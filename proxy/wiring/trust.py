@@ -1,0 +1,54 @@
+"""Builds what stands before the doors of the data port: identities, signatures, limits."""
+
+from collections.abc import Mapping
+
+from proxy.config.schema import Config
+from proxy.config.shapes import Address
+from proxy.core.ids import AgentId
+from proxy.core.limits import LimitName
+from proxy.core.rate import Rate
+from proxy.core.signature_fields import Origin, parse_origin
+from proxy.core.signing import Verifier
+from proxy.downstream.gate import Gate
+from proxy.flows.admission import Admission, AdmissionRules
+from proxy.ports import Recorder
+from proxy.stores.memory_limits import MemoryLimitStore
+from proxy.wiring.outside import Outside
+
+
+def open_gate(config: Config, outside: Outside, recorder: Recorder) -> Gate:
+    """The gate that this configuration asks for."""
+    rules = AdmissionRules(
+        identity=config.identity.mode,
+        signatures=config.signatures.mode,
+        configured=AgentId(config.agent.id) if config.agent.id else None,
+        limits=limits_in_force(config),
+    )
+    admission = Admission(
+        rules,
+        verifier=Verifier(outside.keys, origins=origins(config, config.listen.data)),
+        nonces=outside.kept.nonces,
+        limits=MemoryLimitStore(),
+        clock=outside.clock,
+        recorder=recorder,
+    )
+    return Gate(admission=admission, wait_paths=frozenset(config.wait.paths))
+
+
+def limits_in_force(config: Config) -> Mapping[LimitName, Rate]:
+    """The limits that have a rate."""
+    limits = config.limits
+    rates = {
+        "questions": limits.questions,
+        "answers": limits.answers,
+        "waits": limits.waits,
+        "calls": limits.calls,
+        "bytes": limits.bytes,
+    }
+    return {LimitName(name): rate for name, rate in rates.items() if rate is not None}
+
+
+def origins(config: Config, bound: Address) -> tuple[Origin, ...]:
+    """By which addresses signed calls may have been made to us, who listen there."""
+    named = config.signatures.origins or (f"http://{bound}",)
+    return tuple(parse_origin(each) for each in named)
