@@ -31,7 +31,7 @@ run: $(VENV)/.ready-run ## Watch one exchange in each cohort, then keep serving;
 
 ##@ Work
 .PHONY: test
-# The tests start some two thousand processes: those that may not keep bytecode compile all that they import each time.
+# The tests start hundreds of processes: those that may not keep bytecode compile all that they import each time.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.ready ## All tests with coverage and its gates, then everything of `make check`
 	@# Here, because a test that has to build a peer first would run into its time-out; it says itself what is missing.

@@ -14,7 +14,8 @@ from proxy.wiring.clock import LoopClock
 from proxy.wiring.house import House
 from proxy.wiring.keep import configured_flags
 from proxy.wiring.outside import open_outside
-from proxy.wiring.reload import ConfigSource, mark_of, reload_when_wanted, take_up, watch_file
+from proxy.wiring.reload import ConfigSource, reload_when_wanted, take_up, watch_file
+from proxy.wiring.watch import mark_of
 
 NOWHERE = "http://127.0.0.1:1"
 pytestmark = pytest.mark.requirement("config.reload")

@@ -15,6 +15,7 @@ import orjson
 from proxy.config.load import load_config
 from proxy.config.problems import ConfigError
 from proxy.config.tokens import Role, read_tokens
+from proxy.core.printable import printable
 from proxy.core.secret import Secret
 
 TIMEOUT_S: Final = 5.0
@@ -70,11 +71,11 @@ class AdminClient:
         except urllib.error.HTTPError as error:
             with error:
                 detail = (_object(error.read()) or {}).get("detail", error.reason)
-            click.echo(f"{method} {path}: {error.code}: {detail}", err=True)
+            click.echo(printable(f"{method} {path}: {error.code}: {detail}"), err=True)
         except (OSError, http.client.HTTPException) as error:
             # The text of the others quotes what came, which may be anything.
             said = error if isinstance(error, OSError) else type(error).__name__
-            click.echo(f"no sidecar answers at {self._base}: {said}; is it running? see --admin", err=True)
+            click.echo(printable(f"no sidecar answers at {self._base}: {said}; is it running? see --admin"), err=True)
         sys.exit(1)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import orjson
 
+from proxy.config.exposure import check_exposure
 from proxy.config.load import Loaded, load_config, parse_overrides
 from proxy.config.problems import ConfigError
 from proxy.config.render import to_plain, to_toml
@@ -31,6 +32,7 @@ def command(*, file: Path, as_json: bool, settings: tuple[str, ...]) -> None:
     """
     try:
         loaded = load_config(file, env=os.environ, overrides=parse_overrides(settings))
+        check_exposure(loaded.config)
         if loaded.config.admin.token_file:
             read_tokens(Path(loaded.config.admin.token_file))
         warnings = check_files(loaded.config, time.time())

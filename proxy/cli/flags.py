@@ -10,6 +10,7 @@ import orjson
 from proxy.cli.admin_client import AdminClient, admin_options
 from proxy.core.errors import InvalidFlags
 from proxy.core.flags import parse_patch
+from proxy.core.printable import printable, printable_json
 
 
 @click.group("flags")
@@ -47,7 +48,7 @@ def set_flags(
     try:
         parse_patch(patch)
     except InvalidFlags as error:
-        click.echo(str(error), err=True)
+        click.echo(printable(str(error)), err=True)
         sys.exit(2)
     client = AdminClient(config, admin, token_file)
     _print_flags(client.call("POST", "/feature_flags", patch), as_json=as_json)
@@ -60,15 +61,14 @@ def history(*, limit: int, config: Path | None, admin: str | None, token_file: P
     """Print the latest changes, newest first."""
     reply = AdminClient(config, admin, token_file).call("GET", f"/feature_flags/history?limit={limit}")
     if as_json:
-        click.echo(orjson.dumps(reply))
+        click.echo(printable_json(reply))
         return
     changes = reply.get("history", [])
     for change in changes if isinstance(changes, list) else []:
         at = datetime.fromtimestamp(change["at"], UTC).isoformat(timespec="seconds")
         told = ", ".join(f"{flag}: {old!r} -> {new!r}" for flag, (old, new) in change["changes"].items())
         line = f"{change['version']:>5}  {at}  {change['author']}  {told}  {change['reason']}".rstrip()
-        # What somebody wrote as a reason must not reach the terminal as its commands.
-        click.echo("".join(char if char.isprintable() else " " for char in line))
+        click.echo(printable(line))
 
 
 def _parse_setting(setting: str) -> tuple[str, object]:
@@ -85,8 +85,8 @@ def _parse_setting(setting: str) -> tuple[str, object]:
 
 def _print_flags(flags: dict[str, object], *, as_json: bool) -> None:
     if as_json:
-        click.echo(orjson.dumps(flags))
+        click.echo(printable_json(flags))
         return
     shown = flags.get("flags", flags)
     for flag, value in (shown if isinstance(shown, dict) else flags).items():
-        click.echo(f"{flag:<24} {orjson.dumps(value).decode()}")
+        click.echo(f"{printable(flag):<24} {printable_json(value)}")

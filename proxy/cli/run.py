@@ -120,7 +120,8 @@ def _serve(loaded: Loaded, path: Path | None, load: Callable[[], Loaded]) -> int
     from proxy.observe.logs import configure  # noqa: PLC0415
     from proxy.wiring.descriptors import raise_descriptor_limit  # noqa: PLC0415
     from proxy.wiring.keep import keep_house  # noqa: PLC0415
-    from proxy.wiring.reload import ConfigSource, mark_of  # noqa: PLC0415
+    from proxy.wiring.reload import ConfigSource  # noqa: PLC0415
+    from proxy.wiring.watch import mark_of  # noqa: PLC0415
 
     mark = mark_of(path)
     raise_descriptor_limit()

@@ -89,8 +89,10 @@ class _Told:
     telling: Telling
     number: int = 0
     """The agent's number of the note; 0 until it was read."""
-    open_as: ElicitationId | None = None
-    """Its id while it is in the book, without answer."""
+    named: ElicitationId | None = None
+    """Its id, once it is in the book."""
+    is_open: bool = False
+    """It is in the book, without answer."""
 
 
 @dataclass(slots=True)
@@ -109,13 +111,17 @@ class ToldQuestions:
         match change:
             case QuestionNoted(question) if question.made_from is None and (key := key_of(question)) is not None:
                 self._open[question.elicitation_id] = question.to_agent, key
-                self._set_open(question.to_agent, key, question.elicitation_id)
+                told = self._of(question.to_agent).get(key)
+                if told is not None:
+                    told.named, told.is_open = question.elicitation_id, True
             case QuestionOffered(elicitation_id) if elicitation_id in self._open:
                 agent_id, key = self._open[elicitation_id]
                 if self.was_told(agent_id, key) is None:
-                    self._tell(agent_id, key, _Told(Telling.ELICITATION, open_as=elicitation_id))
+                    self._tell(agent_id, key, _Told(Telling.ELICITATION, named=elicitation_id, is_open=True))
             case QuestionEnded(elicitation_id) | AnswerSettled(elicitation_id) if elicitation_id in self._open:
-                self._set_open(*self._open.pop(elicitation_id), None)
+                agent_id, key = self._open.pop(elicitation_id)
+                if key in self._of(agent_id):
+                    self._told[agent_id][key].is_open = False
             case _:
                 pass
 
@@ -125,8 +131,9 @@ class ToldQuestions:
             telling = Telling.NOTE if each.is_note else Telling.ELICITATION
             self._put(each.agent_id, each.key, _Told(telling, each.number))
         for one in questions:
-            if one.state is not QuestionState.ANSWERED:
-                self.hear(QuestionNoted(one.question))
+            self.hear(QuestionNoted(one.question))
+            if one.state is QuestionState.ANSWERED:
+                self.hear(AnswerSettled(one.question.elicitation_id))
             if one.state in {QuestionState.OFFERED, QuestionState.CLAIMED}:
                 self.hear(QuestionOffered(one.question.elicitation_id))
 
@@ -143,12 +150,17 @@ class ToldQuestions:
     def open_as(self, agent_id: AgentId, key: bytes) -> ElicitationId | None:
         """The id of the question with this note that was told, while it is in the book without answer."""
         told = self._of(agent_id).get(key)
-        return told.open_as if told else None
+        return told.named if told is not None and told.is_open else None
+
+    def named_at(self, agent_id: AgentId, number: int) -> ElicitationId | None:
+        """The id of the question whose note the agent has read, or comes to, under this number."""
+        return next((told.named for told in self._of(agent_id).values() if told.number == number), None)
 
     def as_note(self, agent_id: AgentId, key: bytes, number: int) -> None:
         """The agent is being told of a question by its note; how it was told first stays."""
         if self.was_told(agent_id, key) is None:
-            self._tell(agent_id, key, _Told(Telling.NOTE, number))
+            named = next((name for name, place in self._open.items() if place == (agent_id, key)), None)
+            self._tell(agent_id, key, _Told(Telling.NOTE, number, named, is_open=named is not None))
 
     def stands_at(self, agent_id: AgentId, key: bytes, number: int) -> None:
         """The note of a question was read under this number of the agent's."""
@@ -171,17 +183,12 @@ class ToldQuestions:
     def passed(self, agent_id: AgentId, cursor: int) -> None:
         """The agent has everything up to here: of what is over it meets no note any more."""
         for key, told in list(self._of(agent_id).items()):
-            if told.telling is Telling.ELICITATION and 0 < told.number <= cursor and told.open_as is None:
+            if told.telling is Telling.ELICITATION and 0 < told.number <= cursor and not told.is_open:
                 self._forget(agent_id, key)
                 self.write(TellingForgotten(agent_id, key))
 
     def _of(self, agent_id: AgentId) -> Mapping[bytes, _Told]:
         return self._told.get(agent_id, {})
-
-    def _set_open(self, agent_id: AgentId, key: bytes, elicitation_id: ElicitationId | None) -> None:
-        told = self._of(agent_id).get(key)
-        if told is not None:
-            told.open_as = elicitation_id
 
     def _tell(self, agent_id: AgentId, key: bytes, told: _Told) -> None:
         self._put(agent_id, key, told)

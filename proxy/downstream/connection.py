@@ -1,11 +1,10 @@
-"""A connection of one of our ports: what its peer's leaving ends, how long and large a head may become, how many
-there may be, and what a peer hears that speaks no HTTP.
+"""A connection of one of our ports: what ends with its peer, the bounds of heads, what is said to what is no HTTP.
 
 aiohttp offers two ways when a peer leaves: cancel the call, or let it run to its end. Neither fits: a wait must
 end at once, and a message that was handed to us completely must be sent on. So `Connection` decides per call.
 
 Private names of aiohttp used, as it has no public ones for this: `_make_server` of the runner (which server),
-`_loop` and `_kwargs` of the server (how it makes connections), and of the connection `_handle_request` (the call
+`_loop` and `_kwargs` of the server (how it makes connections), what a site was made with (where it listens), and of the connection `_handle_request` (the call
 taken up, before its task runs), `_task_handler` (that task), `_manager` (the server that counts), `_messages` (heads
 read), `_force_close`, `_upgraded` and `_payload_parser` (whether what comes is HTTP at all).
 """
@@ -42,6 +41,12 @@ HEAD_TIMEOUT_S: Final = 30.0
 
 Source: ours; generous for a local peer.
 """
+
+HANDSHAKE_S: Final = 10.0
+"""How long a peer may take to agree on TLS, in seconds. Source: ours; it takes milliseconds, and holds a descriptor."""
+
+GOODBYE_S: Final = 1.0
+"""How long the end of a TLS connection may take, in seconds. Source: ours; an exit takes less than 2 s."""
 
 CARRY_OUT_S: Final = 10.0
 """How long a call goes on for a peer that left, in seconds. Source: ours; the default time-out of a Bridge call."""
@@ -221,6 +226,27 @@ class _Server(web.Server):
         made = Connection(self, loop=self._loop, **self._kwargs)
         made.admits, made.most = self.admits, self.most
         return made
+
+
+class PortSite(web.TCPSite):
+    """One address that a port is served on; with TLS, a peer that does not come to an agreement is let go soon."""
+
+    async def start(self) -> None:
+        """Listen."""
+        if self._ssl_context is None:
+            await super().start()
+            return
+        await web.BaseSite.start(self)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._runner.server,  # type: ignore[arg-type]  # it is set up by now, and makes protocols
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=HANDSHAKE_S,
+            ssl_shutdown_timeout=GOODBYE_S,
+        )
+        self._bound_port = self._server.sockets[0].getsockname()[1]
 
 
 class PortRunner(web.AppRunner):

@@ -18,7 +18,7 @@ MOST_KEPT: Final = 256
 
 _BODY: Final = (
     b'{"type":"about:blank","title":"Service Unavailable","status":503,'
-    b'"detail":"the sidecar is short of file descriptors; try again","code":"service_unavailable","retryable":true}'
+    b'"detail":"the sidecar takes no more connections now; try again","code":"service_unavailable","retryable":true}'
 )
 
 REFUSAL: Final = (

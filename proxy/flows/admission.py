@@ -60,21 +60,20 @@ class Admission:
         self,
         rules: AdmissionRules,
         *,
-        verifier: Verifier | None,
         nonces: NonceStore,
         limits: LimitStore,
         clock: Clock,
         recorder: Recorder,
     ) -> None:
         self.rules = rules
-        self._verifier = verifier
+        self._verifier: Verifier | None = None
         self._nonces = nonces
         self._limits = limits
         self._clock = clock
         self._recorder = recorder
 
     def take_keys(self, verifier: Verifier) -> None:
-        """Judge by other keys from now on."""
+        """Judge by these keys from now on."""
         self._verifier = verifier
 
     def vouched_for(self, token: str | None) -> Identity | None:
@@ -86,9 +85,12 @@ class Admission:
 
         Raises:
             SignatureRefused: it does not count, and signatures are enforced.
+            StateUnavailable: it cannot be judged yet.
         """
-        if self.rules.signatures == "off" or self._verifier is None:
+        if self.rules.signatures == "off":
             return None
+        if self._verifier is None:
+            raise StateUnavailable("the keys are not there yet; retry in a moment")
         verdict = self._verifier.verify(call, self._clock.wall())
         if isinstance(verdict, Verdict):
             return verdict

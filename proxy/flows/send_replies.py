@@ -65,7 +65,10 @@ class SendReplies:
         return None if question is None else reply.as_answer(question.elicitation_id)
 
     def _known(self, reply: NumberedReply, sequence: int) -> Elicitation | None:
-        known = self._feeds.parts.sent.known_by(reply.agent_id, (sequence,))
+        parts = self._feeds.parts
+        named = parts.told.named_at(reply.agent_id, reply.number)
+        told = None if named is None else parts.book.get(named)
+        known = [*([] if told is None else [told]), *parts.sent.known_by(reply.agent_id, (sequence,))]
         return next((question for question in known if reply.may_answer(question)), None)
 
     async def _found(self, reply: NumberedReply, sequence: int, credential: Secret) -> Elicitation | None:
@@ -82,15 +85,21 @@ class SendReplies:
 
     async def _looked_up(self, reply: NumberedReply, sequence: int, credential: Secret) -> Elicitation | None:
         parts = self._feeds.parts
-        pending = await parts.bridge.pending(reply.agent_id, credential)
+        pending = [*await parts.bridge.pending(reply.agent_id, credential), *self._asked_before(reply)]
         if not any(reply.may_answer(question) for question in pending):
             return None
         message = await self._read(reply.agent_id, sequence, credential)
-        question = None if message is None else question_meant(reply, message, pending)
+        by_id = {question.elicitation_id: question for question in pending}
+        question = None if message is None else question_meant(reply, message, by_id.values())
         if question is not None:
             self._feeds.question_created(question)
             parts.sent.judge(question, message)
         return question
+
+    def _asked_before(self, reply: NumberedReply) -> list[Elicitation]:
+        """What is no longer pending because the same reply has answered it, though its sender was not told so."""
+        book = self._feeds.parts.book
+        return book.asked_of(reply.addressee, reply.agent_id) if reply.addressee else []
 
     async def _read(self, agent_id: AgentId, sequence: int, credential: Secret) -> Message | None:
         found = await self._feeds.parts.bridge.wait(agent_id, credential, since=sequence - 1, hold_s=_LOOK_S)

@@ -122,6 +122,12 @@ CATALOGUE: Final = (
         "How far the dates that count here, which are the Bridge's, are ahead of this machine's clock.",
         unit="seconds",
     ),
+    _gauge(
+        "tls_certificate_expiry_seconds",
+        "Until the certificate of a port expires, less than 0 when it has; infinite for a port without TLS.",
+        unit="seconds",
+        listener=("data", "admin"),
+    ),
     _gauge("parked_waits", "Waits that are held open now."),
     _counter("connections_refused_total", "Connections turned away because the process was short of descriptors."),
     _counter(

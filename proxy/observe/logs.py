@@ -5,14 +5,15 @@ headers. Tracebacks never show local variables, and fields that are named like c
 one slips in.
 """
 
-import json
 import logging
+from io import StringIO
 from typing import Final, Literal, TextIO
 
-import orjson
 import structlog
 from structlog.stdlib import BoundLogger
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from proxy.core.printable import printable, printable_json, printable_lines
 
 Format = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -91,26 +92,21 @@ def _json() -> tuple[Processor, ...]:
 
 
 def _console(*, colors: bool) -> tuple[Processor, ...]:
-    # The default formatter (rich) prints local variables, tokens among them.
-    plain = structlog.dev.plain_traceback
-    return (escape_controls, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain))
+    return (escape_controls, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_write_traceback))
+
+
+def _write_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """Write a traceback without local variables, tokens among them, which the default (rich) prints."""
+    text = StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(printable_lines(text.getvalue()))
 
 
 def dump_line(event: object, **_: object) -> str:
     """One line of JSON, whatever the fields hold: a line is never lost because a value is odd."""
-    try:
-        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:
-        # Integers beyond 64 bits, and lone surrogates (undecodable header bytes), which readers of JSON may refuse.
-        return json.dumps(event, default=repr, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return printable_json(event)
 
 
 def escape_controls(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Escape control characters in texts, which could otherwise drive the operator's terminal."""
-    return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
-
-
-def _escaped(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return {printable(name): printable(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -204,6 +204,7 @@ class House:
             }
         )
         self._metrics.bind_labelled("breaker_state", self._breaker_states)
+        self._metrics.bind_labelled("tls_certificate_expiry_seconds", self._outside.tls.expiry)
 
     def _percentage(self) -> float:
         flags = self.board.flags
@@ -345,8 +346,7 @@ class House:
     def _health(self) -> dict[str, object]:
         way = self._way()
         reasons = [] if way is Way.OPEN else [f"elicitation way: {way.value}"]
-        reasons += self._worries()
-        reasons += [worry for contact in self._outside.contacts if (worry := contact.worry())]
+        reasons += [*self._worries(), *(worry for contact in self._outside.contacts if (worry := contact.worry()))]
         return {
             "status": "degraded" if reasons else "healthy",
             "service": "elicit-sidecar",
@@ -365,7 +365,7 @@ class House:
         in_memory = [f"state is in memory only: {self.journal.trouble}"] if self.journal.trouble else []
         draining = ["draining"] if self.feeds.draining else []
         short = ["short of file descriptors: new connections are turned away"] if self.doorman.is_refusing else []
-        return [*draining, *short, *in_memory, *self._outside.kept.reasons()]
+        return [*draining, *short, *in_memory, *self._outside.kept.reasons(), *self._outside.tls.reasons()]
 
     def _clear_caches(self) -> dict[str, int]:
         """Forget what can be learned again; never a question, an answer or a cursor."""

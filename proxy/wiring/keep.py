@@ -4,6 +4,7 @@ It owns the outermost TaskGroup: every task of the sidecar is born there and has
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,17 +14,19 @@ from typing import Final
 
 from aiohttp import web
 
+from proxy.config.exposure import check_exposure
 from proxy.config.load import Loaded
 from proxy.config.schema import Config
 from proxy.config.shapes import Address
 from proxy.config.tokens import Token, read_tokens
 from proxy.core.flags import FlagSet
-from proxy.downstream.connection import PortRunner
+from proxy.downstream.connection import AGENTS_BOUNDS, OPERATORS_BOUNDS, PortBounds, PortRunner, PortSite
 from proxy.ports import Clock
 from proxy.wiring.clock import LoopClock
 from proxy.wiring.house import House
 from proxy.wiring.outside import open_outside
 from proxy.wiring.reload import ConfigSource, reload_when_wanted, watch_file
+from proxy.wiring.tls import Tls
 
 DRAIN_S: Final = 0.3
 """How long calls may go on after a stop, in seconds.
@@ -60,15 +63,16 @@ async def keep_house(
     else keeps the time.
 
     Raises:
-        ConfigError: the token file is not in order.
+        ConfigError: the token file, a certificate or its key is not in order.
         StateUnavailable: the state store cannot be opened.
         OSError: an address cannot be bound.
     """
     try:
         async with AsyncExitStack() as stack:
-            house, bound = await _open(loaded, stack, stop, clock or LoopClock())
+            house, bound, tls = await _open(loaded, stack, stop, clock or LoopClock())
+            house.start(tls.keep_fresh(), "certificates", stack)
             if source is not None:
-                house.start(reload_when_wanted(house, source), "reload", stack)
+                house.start(reload_when_wanted(house, source, tls.wanted), "reload", stack)
                 house.start(watch_file(source), "watch of the configuration", stack)
             ready(bound)
             await stop.wait()
@@ -82,21 +86,30 @@ async def keep_house(
         raise
 
 
-async def _open(loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, clock: Clock) -> tuple[House, Bound]:
+async def _open(loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, clock: Clock) -> tuple[House, Bound, Tls]:
     config = loaded.config
     tokens = await asyncio.to_thread(read_admin_tokens, config)
     outside = await open_outside(config, clock, stack)
+    tls = outside.tls
+    data_tls, admin_tls = await tls.data(), await tls.admin()
     house = House(loaded, outside)
     await house.open(configured_flags(config), stack)
     ports = (AsyncExitStack(), AsyncExitStack())
     stack.push_async_callback(_close_together, ports)
     admits = house.doorman.admits
     agents, operators = partial(admits, is_operators=False), partial(admits, is_operators=True)
-    data = await listen(house.data_app(), config.listen.data, ports[0], admits=agents)
+    data = await listen(house.data_app(), config.listen.data, ports[0], admits=agents, tls=data_tls)
     house.called_at(data)
-    admin = await listen(house.admin_app(tokens, stop), config.listen.admin, ports[1], admits=operators)
+    admin = await listen(
+        house.admin_app(tokens, stop),
+        config.listen.admin,
+        ports[1],
+        admits=operators,
+        bounds=OPERATORS_BOUNDS,
+        tls=admin_tls,
+    )
     house.start(house.sweep(), "sweeper", stack)
-    return house, Bound(data=data, admin=admin)
+    return house, Bound(data=data, admin=admin), tls
 
 
 async def _close_together(stacks: Iterable[AsyncExitStack]) -> None:
@@ -124,24 +137,32 @@ def read_admin_tokens(config: Config) -> tuple[Token, ...]:
     """The tokens of the admin port; none where no file of them is configured. Reads the file: not on the event loop.
 
     Raises:
-        ConfigError: the token file is not in order.
+        ConfigError: the token file is not in order, or missing where the port can be reached from elsewhere.
     """
+    check_exposure(config)
     return read_tokens(Path(config.admin.token_file)) if config.admin.token_file else ()
 
 
 async def listen(
-    app: web.Application, address: Address, stack: AsyncExitStack, *, admits: Callable[[int], bool] = lambda _: True
+    app: web.Application,
+    address: Address,
+    stack: AsyncExitStack,
+    *,
+    admits: Callable[[int], bool] = lambda _: True,
+    bounds: PortBounds = AGENTS_BOUNDS,
+    tls: ssl.SSLContext | None = None,
 ) -> Address:
     """Serve an application on an address until the stack unwinds; where it is bound, with the port resolved.
 
-    `admits` is asked with the descriptor of each new connection whether it may stay.
+    `admits` is asked with the descriptor of each new connection whether it may stay, within the `bounds`. With `tls`
+    the port speaks TLS.
 
     Raises:
         OSError: the address cannot be bound.
     """
-    runner = PortRunner(app, shutdown_timeout_s=DRAIN_S, admits=admits)
+    runner = PortRunner(app, shutdown_timeout_s=DRAIN_S, admits=admits, bounds=bounds)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, address.host, address.port, backlog=1024)
+    site = PortSite(runner, address.host, address.port, ssl_context=tls, backlog=1024)
     await site.start()
     return Address(address.host, site.port)

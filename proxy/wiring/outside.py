@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Final
 
 from yarl import URL
 
@@ -14,6 +15,7 @@ from proxy.core.key_ring import KeyRing
 from proxy.downstream.relay import Relay
 from proxy.downstream.relay_upstream import open_relay_session
 from proxy.flows.errands import Errands
+from proxy.observe.logs import logger
 from proxy.ports import Bridge, Clock, FlagStore, QuestionBus, SendBridge
 from proxy.upstream.bridge_http import HttpBridge
 from proxy.upstream.bridge_mcp import McpBridge
@@ -24,6 +26,9 @@ from proxy.wiring.bridge_clock import BridgeClock
 from proxy.wiring.bridges import choose_bridge
 from proxy.wiring.mcp_rooms import McpOutside
 from proxy.wiring.state import Kept, open_state
+from proxy.wiring.tls import Tls
+
+_log: Final = logger("proxy.wiring.outside")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,8 @@ class Outside:
     """The way to the MCP server, which may be elsewhere."""
     clock: BridgeClock
     group: asyncio.TaskGroup
+    tls: Tls
+    """Of the way to the Bridge, and of our ports."""
     keys: KeyRing = field(default_factory=KeyRing)
     """By which agents sign."""
     contacts: tuple[Contact, ...] = ()
@@ -56,15 +63,18 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
 
     Raises:
         StateUnavailable: the state store cannot be opened.
+        ConfigError: a certificate, a key or the authorities for the Bridge are not in order.
     """
+    tls = Tls(config, machine)
+    trusted = await tls.bridge()
     clock = BridgeClock(machine)
     state = await open_state(config, clock, stack)
     keys = await asyncio.to_thread(read_key_ring, config)
     connect_s, limit_s = config.bridge.connect_timeout_s, config.bridge.request_timeout_s
-    relay_session = await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s))
+    relay_session = await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s, tls=trusted))
     url, mcp_url = URL(config.bridge.url), URL(config.bridge.mcp_url or config.bridge.url)
     session = await stack.enter_async_context(
-        open_bridge_session(connect_timeout_s=connect_s, bridge=url.origin(), dated=clock.heard)
+        open_bridge_session(connect_timeout_s=connect_s, tls=trusted, bridge=url.origin(), dated=clock.heard)
     )
     group = await stack.enter_async_context(asyncio.TaskGroup())
     endpoint = mcp_url.with_path(config.bridge.mcp_path)
@@ -75,14 +85,16 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
     # Unwinds from below: calls are given up, the server has a moment to hear of it, then what is left is dropped.
     errands = Errands(spawn)
     stack.callback(errands.close)
-    upstream = HttpMcpUpstream(session, endpoint, clock=clock, spawn=errands.begin, request_timeout_s=limit_s)
+    contacts = (_contact("the Bridge", clock), _contact("the MCP server", clock))
+    upstream = HttpMcpUpstream(
+        session, endpoint, clock=clock, spawn=errands.begin, request_timeout_s=limit_s, contact=contacts[1]
+    )
 
     async def say_goodbye(died_of: type[BaseException] | None, *_: object) -> None:
         if died_of is None:  # a house that falls in has no tasks to do it with
             await upstream.close()
 
     stack.push_async_exit(say_goodbye)
-    contacts = (Contact("the Bridge", clock.now), Contact("the MCP server", clock.now))
     http = HttpBridge(session, url, request_timeout_s=limit_s, contact=contacts[0])
     chosen = choose_bridge(config, http, upstream, clock=clock, spawn=spawn)
     return Outside(
@@ -102,5 +114,10 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
         ),
         clock=clock,
         group=group,
+        tls=tls,
         keys=keys,
     )
+
+
+def _contact(name: str, clock: Clock) -> Contact:
+    return Contact(name, clock.now, hear=lambda why: _log.error("not trusted", peer=name, problem=why))

@@ -13,6 +13,7 @@ from structlog.stdlib import BoundLogger
 from proxy.config.load import Loaded
 from proxy.config.shapes import Address
 from proxy.core.ids import AgentId
+from proxy.downstream.connection import OPERATORS_BOUNDS
 from proxy.downstream.mcp_pipe import Ends, Pipe
 from proxy.downstream.mcp_stdio import StdioDoor, StdioParts
 from proxy.flows.errands import Errands
@@ -175,7 +176,7 @@ async def keep_pipe(
     `ready` is told where the operators' port is, if `admin` asked for one. SIGTERM, SIGINT and SIGHUP end both.
 
     Raises:
-        ConfigError: the token file is not in order.
+        ConfigError: the token file, a certificate or its key is not in order.
         StateUnavailable: the state store cannot be opened.
         OSError: the address cannot be bound.
     """
@@ -205,10 +206,14 @@ async def _keep(
     server = StdioBridge(launched, clock)
     stack.push_async_callback(server.close)
     tokens = await asyncio.to_thread(read_admin_tokens, loaded.config) if admin else ()
-    house = StdioHouse(loaded, await open_outside(loaded.config, clock, stack))
+    outside = await open_outside(loaded.config, clock, stack)
+    tls = await outside.tls.admin() if admin else None
+    house = StdioHouse(loaded, outside)
     await house.open(configured_flags(loaded.config), stack)
     shutdown = asyncio.Event()
-    bound = await listen(house.admin_app(tokens, shutdown), admin, stack) if admin else None
+    app = house.admin_app(tokens, shutdown)
+    bound = await listen(app, admin, stack, bounds=OPERATORS_BOUNDS, tls=tls) if admin else None
+    house.start(outside.tls.keep_fresh(), "certificates", stack)
     house.start(house.sweep(), "sweeper", stack)
     life = _begin_life(house, server, streams, clock, stack=stack, shutdown=shutdown)
     stack.enter_context(_listening(life, streams.parents))

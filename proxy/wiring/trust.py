@@ -8,7 +8,6 @@ from proxy.core.ids import AgentId
 from proxy.core.limits import LimitName
 from proxy.core.rate import Rate
 from proxy.core.signature_fields import Origin, parse_origin
-from proxy.core.signing import Verifier
 from proxy.downstream.gate import Gate
 from proxy.flows.admission import Admission, AdmissionRules
 from proxy.ports import Recorder
@@ -17,7 +16,7 @@ from proxy.wiring.outside import Outside
 
 
 def open_gate(config: Config, outside: Outside, recorder: Recorder) -> Gate:
-    """The gate that this configuration asks for."""
+    """The gate that this configuration asks for; signatures are judged once it is told by which keys."""
     rules = AdmissionRules(
         identity=config.identity.mode,
         signatures=config.signatures.mode,
@@ -26,7 +25,6 @@ def open_gate(config: Config, outside: Outside, recorder: Recorder) -> Gate:
     )
     admission = Admission(
         rules,
-        verifier=Verifier(outside.keys, origins=origins(config, config.listen.data)),
         nonces=outside.kept.nonces,
         limits=MemoryLimitStore(),
         clock=outside.clock,

@@ -2,8 +2,15 @@
 
 import pytest
 
-from proxy.core.contact import Contact
-from proxy.core.errors import BridgeFault, BridgeRefused, BridgeTimeout, BridgeUnavailable, InvalidInput
+from proxy.core.contact import SAY_AGAIN_S, Contact
+from proxy.core.errors import (
+    BridgeFault,
+    BridgeRefused,
+    BridgeTimeout,
+    BridgeUnavailable,
+    BridgeUntrusted,
+    InvalidInput,
+)
 
 
 @pytest.mark.requirement("health.bridge")
@@ -50,3 +57,32 @@ def test_a_mistake_of_the_caller_says_nothing_of_the_peer() -> None:
     with pytest.raises(InvalidInput), contact.watched():
         raise InvalidInput("no")
     assert contact.worry()
+
+
+@pytest.mark.requirement("tls.told")
+def test_mistrust_is_said_at_once_and_in_the_same_words_once_a_minute() -> None:
+    now, said = [100.0], list[str]()
+    contact = Contact("the Bridge", lambda: now[0], hear=said.append)
+
+    def fails(fault: BridgeFault) -> None:
+        with pytest.raises(BridgeFault), contact.watched():
+            raise fault
+
+    fails(BridgeUnavailable("refused"))
+    fails(BridgeUntrusted("expired"))
+    with contact.watched():
+        pass  # a connection of before may still serve
+    fails(BridgeUntrusted("expired"))
+    assert said == ["expired"]
+    fails(BridgeUntrusted("other name"))
+    now[0] += SAY_AGAIN_S
+    fails(BridgeUntrusted("other name"))
+    assert said == ["expired", "other name", "other name"]
+    assert contact.worry().endswith("other name")
+
+
+def test_without_a_listener_mistrust_is_still_a_worry() -> None:
+    contact = Contact("the Bridge", lambda: 0.0)
+    with pytest.raises(BridgeUntrusted), contact.watched():
+        raise BridgeUntrusted("expired")
+    assert "expired" in contact.worry()

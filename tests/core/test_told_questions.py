@@ -219,6 +219,24 @@ def test_a_start_goes_on_where_the_last_process_was() -> None:
     assert not again.is_ahead(BOB, NUMBER)
 
 
+def test_what_was_read_as_a_note_is_known_by_its_number_before_and_after_the_answer() -> None:
+    early, late = Journal(), Journal()
+    early.note()
+    early.told.as_note(BOB, _key(), NUMBER)
+    late.told.as_note(BOB, _key(), NUMBER)
+    assert late.told.named_at(BOB, NUMBER) is None
+    late.note()
+    for made in (early, late):
+        assert made.told.named_at(BOB, NUMBER) == QUESTION.elicitation_id
+        assert made.told.named_at(BOB, NUMBER + 1) is None
+        made.told.hear(AnswerSettled(QUESTION.elicitation_id))
+        assert made.told.named_at(BOB, NUMBER) == QUESTION.elicitation_id
+        again = ToldQuestions()
+        again.restore(replay(made.changes).told, [KeptQuestion(question=QUESTION, state=QuestionState.ANSWERED)])
+        assert again.named_at(BOB, NUMBER) == QUESTION.elicitation_id
+        assert again.open_as(BOB, _key()) is None
+
+
 @pytest.mark.parametrize(
     ("state", "telling"),
     [

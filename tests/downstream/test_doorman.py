@@ -99,7 +99,7 @@ async def test_who_is_turned_away_hears_why_and_when_to_come_again() -> None:
     head, _, body = heard.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n")
     assert b"Content-Length: %d" % len(body) in head
-    assert b"short of file descriptors" in body
+    assert b"takes no more connections now" in body
 
 
 async def test_what_it_has_sent_already_is_not_read() -> None:
