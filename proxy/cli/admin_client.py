@@ -14,6 +14,7 @@ import orjson
 
 from proxy.config.load import load_config
 from proxy.config.problems import ConfigError
+from proxy.config.tls import pinned_context
 from proxy.config.tokens import Role, read_tokens
 from proxy.core.printable import printable
 from proxy.core.secret import Secret
@@ -45,15 +46,16 @@ class AdminClient:
             loaded = load_config(config, env=os.environ, overrides=overrides).config
             named = token_file or (Path(loaded.admin.token_file) if loaded.admin.token_file else None)
             self._token = _operator_token(named)
+            self._handlers, scheme = _tls(loaded.listen.admin_tls_cert_file)
         except ConfigError as error:
             for problem in error.problems:
                 click.echo(str(problem), err=True)
             sys.exit(2)
-        self._base = f"http://{loaded.listen.admin}"
+        self._base = f"{scheme}://{loaded.listen.admin}"
 
     def call(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, object]:
         """Call one door; an error ends the command with exit code 1 and the door's own words."""
-        request = urllib.request.Request(self._base + path, method=method)  # noqa: S310  # the base is http by construction
+        request = urllib.request.Request(self._base + path, method=method)  # noqa: S310  # the base is http or https by construction
         if self._token is not None:
             request.add_header("Authorization", f"Bearer {self._token.reveal()}")
         data = None
@@ -61,7 +63,7 @@ class AdminClient:
             request.add_header("Content-Type", "application/json")
             data = orjson.dumps(body)
         # Never through a proxy of the environment: the token is for the sidecar alone.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *self._handlers)
         try:
             with opener.open(request, data, timeout=TIMEOUT_S) as reply:
                 told = _object(reply.read())
@@ -77,6 +79,13 @@ class AdminClient:
             said = error if isinstance(error, OSError) else type(error).__name__
             click.echo(printable(f"no sidecar answers at {self._base}: {said}; is it running? see --admin"), err=True)
         sys.exit(1)
+
+
+def _tls(cert_file: str) -> tuple[tuple[urllib.request.HTTPSHandler, ...], str]:
+    """How the port is called, and by which scheme: with TLS where the sidecar's configuration names a certificate."""
+    if not cert_file:
+        return (), "http"
+    return (urllib.request.HTTPSHandler(context=pinned_context(cert_file)),), "https"
 
 
 def _operator_token(path: Path | None) -> Secret | None:

@@ -10,6 +10,7 @@ import click
 import orjson
 
 from proxy.config.exposure import check_exposure
+from proxy.config.keys import read_key_ring
 from proxy.config.load import Loaded, load_config, parse_overrides
 from proxy.config.problems import ConfigError
 from proxy.config.render import to_plain, to_toml
@@ -35,6 +36,7 @@ def command(*, file: Path, as_json: bool, settings: tuple[str, ...]) -> None:
         check_exposure(loaded.config)
         if loaded.config.admin.token_file:
             read_tokens(Path(loaded.config.admin.token_file))
+        read_key_ring(loaded.config)
         warnings = check_files(loaded.config, time.time())
     except ConfigError as error:
         _report(error, as_json=as_json)

@@ -15,6 +15,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "bridge": "Run the development Bridge.",
     "check": "Check a configuration file and print what it means.",
     "flags": "Read and change the feature flags of a running sidecar.",
+    "keys": "Make, show, replace and revoke the keys by which agents sign.",
+    "audit": "Read, check and export the audit trail.",
+    "report": "Write a report about a sidecar.",
     "version": "Print the version.",
 }
 """Command name to its line in `--help`; the command lives in `proxy.cli.<name>` as `command`."""

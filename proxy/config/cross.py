@@ -28,6 +28,8 @@ def find_clashes(config: Config) -> Iterator[Clash]:
     yield from _bridge_is_somebody_else(config)
     yield from _lists(config)
     yield from _tls(config)
+    yield from _signatures(config)
+    yield from _ingress(config)
     if config.bridge.poll_idle_ms < config.bridge.poll_fast_ms:
         yield Clash(
             keys=("bridge.poll_idle_ms", "bridge.poll_fast_ms"),
@@ -95,6 +97,55 @@ def _tls(config: Config) -> Iterator[Clash]:
                     got=show(bridge.url),
                     hint="without TLS the file would be of no use",
                 )
+
+
+def _signatures(config: Config) -> Iterator[Clash]:
+    rules = config.signatures
+    if not rules.keys_file:
+        for key, is_used, got in (
+            ("signatures.mode", rules.mode != "off", f'mode = "{rules.mode}"'),
+            ("signatures.sign", rules.sign, "sign = true"),
+        ):
+            if is_used:
+                yield Clash(
+                    keys=(key, "signatures.keys_file"),
+                    expected="signatures.keys_file to be set where signatures are made or judged",
+                    got=f"{got} without it",
+                    hint="make one with `elicit-sidecar keys new AGENT --keys FILE`",
+                )
+    if rules.mode != "off" and config.listen.data.is_wildcard and not rules.origins:
+        yield Clash(
+            keys=("signatures.mode", "listen.data"),
+            expected="signatures.origins to say by which URLs agents call, as listen.data is every address",
+            got="none",
+            hint='name them as agents write them, for example "http://bridge.example:8765"',
+        )
+
+
+def _ingress(config: Config) -> Iterator[Clash]:
+    if config.listen.role != "ingress":
+        return
+    if config.identity.mode == config.signatures.mode == "off":
+        yield Clash(
+            keys=("listen.role", "identity.mode"),
+            expected="identity.mode or signatures.mode to be other than off at an ingress",
+            got="off and off",
+            hint='set both to "enforce", or first to "observe"',
+        )
+    if config.agent.id:
+        yield Clash(
+            keys=("agent.id", "listen.role"),
+            expected="no agent.id at an ingress",
+            got=show(config.agent.id),
+            hint="it would vouch for whoever calls",
+        )
+    if config.signatures.sign:
+        yield Clash(
+            keys=("signatures.sign", "listen.role"),
+            expected="sign = false at an ingress",
+            got="true",
+            hint="the sidecar beside the agent signs, and the Bridge is shown no signatures",
+        )
 
 
 def _lists(config: Config) -> Iterator[Clash]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from proxy.config.private_file import read_private_text
-from proxy.config.problems import ConfigError, Problem
+from proxy.config.problems import ConfigError, Problem, escape_whole, show
 from proxy.config.schema import Config
+from proxy.core.ids import AgentId
 from proxy.core.key_file import parse_keys
-from proxy.core.key_ring import KeyRing
+from proxy.core.key_ring import KeyRing, KeyState
 
 MAX_KEY_FILE_BYTES: Final = 8 * 1024 * 1024
 """Source: ours; 10,000 keys of the longest lines."""
@@ -22,11 +23,32 @@ def read_key_ring(config: Config) -> KeyRing:
     """The keys of the configured file; none where there is no such file. Reads the file: not on the event loop.
 
     Raises:
-        ConfigError: with every problem of the file.
+        ConfigError: with every problem of the file, or it has no key for what has to be signed.
     """
-    if not config.signatures.keys_file:
+    rules = config.signatures
+    if not rules.keys_file:
         return KeyRing()
-    return read_keys(Path(config.signatures.keys_file))
+    ring = read_keys(Path(rules.keys_file))
+    if rules.sign and not _can_sign(ring, config.agent.id):
+        whose = f"agent {show(config.agent.id)}" if config.agent.id else "the agents that call"
+        raise ConfigError(
+            [
+                Problem(
+                    key=_KEY,
+                    source=escape_whole(rules.keys_file),
+                    expected=f"an active key of {whose}, as signatures.sign is true",
+                    got="none",
+                    hint="make one with `elicit-sidecar keys new AGENT`",
+                )
+            ]
+        )
+    return ring
+
+
+def _can_sign(ring: KeyRing, agent_id: str) -> bool:
+    if agent_id:
+        return ring.signer_of(AgentId(agent_id)) is not None
+    return any(key.state is KeyState.ACTIVE for key in ring.keys)
 
 
 def read_keys(path: Path) -> KeyRing:

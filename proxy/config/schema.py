@@ -26,6 +26,7 @@ from proxy.config.shapes import (
     parse_origin,
     parse_path,
     parse_salt,
+    parse_signed_origin,
     parse_some_byte_rate,
     parse_some_rate,
     parse_state_url,
@@ -46,7 +47,7 @@ MAX_GROUP_MEMBERS: Final = 100_000
 _ADDRESS: Final = Text(parse_address, "HOST:PORT")
 _NAMES: Final = TextList(parse_agent_name, "a list of agent ids or group names")
 _FILE: Final = Text(parse_file_path, "the path of a file, or nothing")
-_ORIGINS: Final = TextList(parse_origin, "a list of http or https URLs without path", most=8)
+_ORIGINS: Final = TextList(parse_signed_origin, "a list of http or https URLs without path", most=8)
 _RATE: Final = Text(parse_rate, "a rate N/(s|min|h)[+BURST]")
 _SOME_RATE: Final = Text(parse_some_rate, "a rate N/(s|min|h)[+BURST], or nothing")
 _SOME_BYTES: Final = Text(parse_some_byte_rate, "a rate of bytes N(KiB|MiB|GiB)/(s|min|h)[+BURST], or nothing")
@@ -63,6 +64,8 @@ class ListenConfig(Section, frozen=True, kw_only=True):
     admin: Annotated[Address, _ADDRESS] = Address("127.0.0.1", 8767)
     allowed_hosts: Annotated[tuple[str, ...], TextList(parse_host_name, "a list of host names")] = ()
     """What Host and Origin may hold besides our own names: a name (IPv6 without brackets) or name and port."""
+    role: Annotated[Literal["sidecar", "ingress"], Choice(("sidecar", "ingress"))] = "sidecar"
+    """Beside an agent, or in front of the Bridge, where calls are judged and nothing is served by elicitation."""
     tls_cert_file: Annotated[str, _FILE] = ""
     """With its key: the data port speaks TLS."""
     tls_key_file: Annotated[str, _FILE] = ""

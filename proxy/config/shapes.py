@@ -13,6 +13,7 @@ from proxy.config.problems import Unfit
 from proxy.core.errors import InvalidInput
 from proxy.core.ids import MAX_AGENT_ID_CHARS, parse_agent_id
 from proxy.core.rate import Rate, parse_byte_rate, parse_rate
+from proxy.core.signature_fields import parse_origin as parse_call_origin
 
 MAX_SALT_CHARS: Final = 200
 """Source: ours; a salt is a word or two, and it is hashed with every agent id."""
@@ -118,6 +119,11 @@ def parse_origin(text: str) -> str:
 def parse_optional_origin(text: str) -> str:
     """As `parse_origin`, or nothing."""
     return parse_origin(text) if text else ""
+
+
+def parse_signed_origin(text: str) -> str:
+    """Read a URL with host and port only, into the spelling in which it is signed."""
+    return parse_call_origin(text).text
 
 
 def parse_some_rate(text: str) -> Rate | None:

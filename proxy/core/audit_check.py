@@ -9,6 +9,7 @@ anew the last one is told: it is proved to be another one, and what came before 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from proxy.core.audit import Entry, Head, anchor_of
 from proxy.core.deeds import TrailLost
@@ -50,6 +51,36 @@ class Intact:
     """What the last entry ends with."""
     losses: tuple[int, ...]
     """Entries before which others were lost with a state file, as the trail itself says."""
+
+
+_DONE: Final = {
+    Damage.ALTERED: "entry {} is not what it was",
+    Damage.MISSING: "entry {} was taken out",
+    Damage.INSERTED: "entry {} was put in",
+    Damage.MOVED: "entry {} stands further behind",
+    Damage.CUT_OFF: "the trail ends before entry {}",
+}
+
+
+def describe(found: Intact | Broken) -> str:
+    """One line about a trail that was checked."""
+    match found:
+        case Broken(damage, number, place):
+            return f"broken ({damage.value}): {_DONE[damage].format(number)}; line {place + 1} of what was read"
+        case Intact(begins, head, losses):
+            kept = f"entries {begins.number + 1} to {head.number}" if head != begins else "no entries"
+            lost = f"; lost with a state file: what was before {', '.join(map(str, losses))}" if losses else ""
+            return f"intact: {kept}, head {head.number}:{head.digest.hex()}{lost}"
+
+
+def holds(entries: Iterable[Entry], found: Intact, noted: Head) -> bool | None:
+    """Whether a whole trail goes on from a head that was noted earlier; None where that went, by the rule or a loss."""
+    if noted == found.begins:
+        return True
+    digest = next((entry.digest for entry in entries if entry.number == noted.number), None)
+    if digest is None:
+        return None if noted.number <= max(found.begins.number, *found.losses, 0) else False
+    return digest == noted.digest
 
 
 def verify(entries: Iterable[Entry | None], head: Head | None) -> Intact | Broken:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import orjson
 
@@ -30,11 +30,48 @@ _IN_BODY: Final[Mapping[str, str]] = MappingProxyType(
 
 _SPEAKERS: Final = frozenset(_IN_BODY.values())
 
+_WITHOUT_TOKEN: Final = frozenset({"/session/create", "/session/validate"})
+"""Calls for which the Bridge asks for no token, so that one which comes along vouches for nobody."""
+
+_SOCKETS: Final = "/ws/"
+"""Begin of the paths whose rest names an agent, for which it asks for none either. Source: BRIDGE.md 2.5."""
+
+_DECODINGS: Final = 3
+"""How often a path may be decoded on its way. Source: ours; a proxy before the Bridge, and the Bridge, once each."""
+
 _IN_QUERY: Final = "agent_id"
 _ASKED_BY_QUERY: Final = frozenset({"/elicitation/pending"})
 
 MAX_FIELDS: Final = 1_000
 """Most parameters of a query that is read. Source: ours."""
+
+
+def plain_path(path: str) -> str:
+    """What the most lenient server may take a path for, so that no spelling of it is judged by other rules.
+
+    That is decoded again, in lower case, a backslash as a slash, without parameters, dots and empty segments.
+    """
+    for _ in range(_DECODINGS):
+        path = unquote(path)
+    found: list[str] = []
+    for segment in path.partition("\x00")[0].replace("\\", "/").split("/"):
+        name = segment.partition(";")[0].strip()
+        if name == "..":
+            del found[-1:]
+        elif stripped := name.rstrip(". ").lower():
+            found.append(stripped)
+    return "/" + "/".join(found)
+
+
+def is_token_judged(path: str) -> bool:
+    """Whether the Bridge looks at the token of calls to this path, so that it vouches for somebody."""
+    return path not in _WITHOUT_TOKEN and not path.startswith(_SOCKETS)
+
+
+def claims_in_path(path: str) -> Claims:
+    """Whom the path itself names; `path` is decoded once, in the letters that came."""
+    is_socket = plain_path(path).startswith(_SOCKETS)
+    return Claims((path.rstrip("/").rpartition("/")[2],)) if is_socket else NO_CLAIMS
 
 
 def names_agent_in_body(method: str, path: str) -> bool:

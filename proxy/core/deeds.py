@@ -126,6 +126,16 @@ class CallRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class CallLetThrough:
+    """The same for calls that were let through, as the rule is only observed."""
+
+    what: ClassVar[str] = "call_let_through"
+    why: Refusal
+    rule: Word | None
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeyMoved:
     """A key of the subject was made, rotated or revoked."""
 
@@ -140,6 +150,15 @@ class OperatorActed:
 
     what: ClassVar[str] = "operator_acted"
     action: Word
+
+
+@dataclass(frozen=True, slots=True)
+class DeedsMerged:
+    """So many deeds of one kind have no entries of their own, as more waited for the store than may."""
+
+    what: ClassVar[str] = "deeds_merged"
+    of: Word
+    deeds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +186,10 @@ Deed = (
     | RolloutMoved
     | RolledBack
     | CallRefused
+    | CallLetThrough
     | KeyMoved
     | OperatorActed
+    | DeedsMerged
     | TrailRotated
     | TrailLost
 )

@@ -25,6 +25,8 @@ class Witness(StrEnum):
     SIGNATURE = "signature"
     TOKEN = "token"  # noqa: S105  # the name of a witness
     CONFIGURED = "configured"
+    CLAIM = "claim"
+    """Nobody but the call itself; it counts for nothing but whose allowance is spent."""
 
 
 class Foul(StrEnum):
@@ -38,6 +40,10 @@ class Foul(StrEnum):
     """It names an agent, and nothing vouches for any."""
     UNREADABLE = "unreadable"
     """It must name its agent, and cannot be read."""
+    SESSION = "session"
+    """It speaks in an MCP session that another has opened."""
+    ANSWER = "answer"
+    """It answers a question that was put to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class Identity:
 
     agent_id: AgentId
     witness: Witness
+    is_proven: bool = True
+    """Not only named, but known to be genuine; of a token, that the Bridge has accepted it before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +76,14 @@ class Impersonation:
     """Whom it names; empty where that cannot be told."""
 
 
-def bind(*, signed: AgentId | None, token: str | None, configured: AgentId | None) -> Identity | None:
+def bind(
+    *, signed: AgentId | None, token: str | None, configured: AgentId | None, is_token_proven: bool = True
+) -> Identity | None:
     """The agent that a call is of; None where nothing vouches for any."""
     if signed is not None:
         return Identity(signed, Witness.SIGNATURE)
     if token:
-        return Identity(AgentId(token), Witness.TOKEN)
+        return Identity(AgentId(token), Witness.TOKEN, is_token_proven)
     return None if configured is None else Identity(configured, Witness.CONFIGURED)
 
 

@@ -18,6 +18,8 @@ from proxy.core.rate import PS_PER_S, Rate
 LimitName = NewType("LimitName", str)
 """Name of a limit, as the configuration and the header fields have it: printable ASCII."""
 
+CALLS, BYTES, WAITS, QUESTIONS, ANSWERS = map(LimitName, ("calls", "bytes", "waits", "questions", "answers"))
+
 MAX_KEYS: Final = 50_000
 """Most pairs of a limit and an agent. Source: ours; 10,000 agents under five limits, some 20 MB."""
 
@@ -41,6 +43,11 @@ class Decision(NamedTuple):
     def allowed(self) -> bool:
         """Whether the call may pass; what it costs is taken then, and only then."""
         return not self.over_ps
+
+    def asked_for(self, cost: int) -> "Decision":
+        """What would be said to a call of this cost now, as nothing is taken by it."""
+        over = self.ahead_ps + (cost - self.limit) * self.rate.interval_ps
+        return self._replace(over_ps=over) if over > 0 and self.allowed else self
 
     @property
     def limit(self) -> int:

@@ -13,6 +13,7 @@ from proxy.core.errors import (
     AnswerUndelivered,
     ElicitationExpired,
     Fault,
+    RateLimited,
     SidecarError,
 )
 from proxy.core.routing import Reason, Route
@@ -110,7 +111,7 @@ def counted_as(error: SidecarError) -> ElicitationOutcome:
             return ElicitationOutcome.CONFLICT
         case ElicitationExpired():
             return ElicitationOutcome.EXPIRED
-        case AnswerUndelivered():
+        case AnswerUndelivered() | RateLimited():
             return ElicitationOutcome.UNDELIVERED
         case _:
             return ElicitationOutcome.INVALID

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Breach(StrEnum):
@@ -11,6 +12,14 @@ class Breach(StrEnum):
     SIGNATURE = "signature"
     REPLAY = "replay"
     LIMIT = "limit"
+    FOREIGN_ANSWER = "foreign_answer"
+    """An answer to another agent's question."""
+    HOST = "host"
+    """A page that reaches us through a foreign name."""
+
+
+OBSERVABLE: Final = (Breach.IMPERSONATION, Breach.SIGNATURE, Breach.REPLAY, Breach.LIMIT)
+"""Those whose rule has a mode, or may get one; the others are always refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,9 +65,10 @@ async def respond(bridge: BridgeState, call: Call) -> object:
         agent_id=agent_id,
         kind=kind,
         data=data,
-        token_is_valid=bridge.has_session(call.token, agent_id, call.now),
+        token_is_valid=bridge.switches.anybody_answers or bridge.has_session(call.token, agent_id, call.now),
     )
-    bridge.book.respond(answer, call.now, rate_limits=bridge.switches.rate_limits)
+    switches = bridge.switches
+    bridge.book.respond(answer, call.now, rate_limits=switches.rate_limits, anybody_answers=switches.anybody_answers)
     return {"status": "success", "message": f"Elicitation {elicitation_id} {kind}ed"}
 
 

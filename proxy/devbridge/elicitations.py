@@ -167,8 +167,10 @@ class ElicitationBook:
             raise WireError(404, "Elicitation not found")
         return question.status_item()
 
-    def respond(self, answer: Answer, now: float, *, rate_limits: bool = True) -> None:
+    def respond(self, answer: Answer, now: float, *, rate_limits: bool = True, anybody_answers: bool = False) -> None:
         """Take one answer, the first valid one only; its event tells everybody.
+
+        With `anybody_answers` nobody looks whether it comes from the agent that was asked.
 
         Raises:
             WireError: 500 with the Bridge's text, in the Bridge's order of checks.
@@ -178,7 +180,8 @@ class ElicitationBook:
         question = self._active.get(answer.elicitation_id)
         if question is None:
             raise wrapped(400, "Failed to respond to elicitation")
-        _check_right(question, answer)
+        if not anybody_answers or answer.kind == "cancel":
+            _check_right(question, answer)
         if now > question.expires_at:
             raise wrapped(400, "Failed to respond to elicitation")
         if rate_limits and not self._responses.take(answer.agent_id, now):

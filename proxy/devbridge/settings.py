@@ -38,6 +38,8 @@ class Switches:
     """`/elicitation/*` never answers, until this switch is off again or the caller leaves."""
     lose_respond_reply: bool = False
     """`/elicitation/respond` is carried out, then the connection is cut without a reply."""
+    anybody_answers: bool = False
+    """An answer counts from whoever has a token, whoever was asked and whoever it says it comes from."""
     shipped_wait: bool = False
     """`/event/wait` never delivers, as the Bridge was shipped."""
     rate_limits: bool = True

@@ -8,10 +8,20 @@ from typing import Final
 
 from proxy.core.cohort import Cohort
 from proxy.core.errors import PROBLEM_TYPE_BASE
+from proxy.core.flags import FLAG_PARSERS
+from proxy.core.ids import MAX_AGENT_ID_CHARS, MAX_ELICITATION_ID_CHARS
 from proxy.core.ofrep import ErrorCode
-from proxy.downstream.admin_auth import Need
+from proxy.downstream.admin_auth import MAX_AUTHOR_CHARS, Need
+from proxy.downstream.audit_http import MAX_AFTER, MAX_ENTRIES
+from proxy.downstream.exchanges_http import MAX_SHOWN
+from proxy.downstream.reports_http import COMPONENTS, FORMS
 
 JSON: Final = "application/json"
+
+MAX_HISTORY: Final = 1_000
+MAX_AGENTS_SHOWN: Final = 50_000
+MAX_TTL_S: Final = 31_536_000.0
+"""Longest time for which an agent is forced, in seconds. Source: ours; one year."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +36,13 @@ class Operation:
     body: str = ""
     """Name of the schema of its body, if it reads one."""
     query: tuple[str, ...] = ()
+    most: int = 0
+    """Highest `limit` of its query, where that is one."""
     headers: tuple[str, ...] = ()
     """Headers it heeds besides Authorization."""
     answer: str = JSON
+    also_as: tuple[str, ...] = ()
+    """Further media types of the same answer."""
     status: int = 200
     also: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     """Further answers of its own: status to the name of their schema, if they have a body."""
@@ -73,6 +87,7 @@ OPERATIONS: Final = (
         need=Need.LOOK,
         summary="The latest changes of the flags, newest first.",
         query=("limit",),
+        most=MAX_HISTORY,
     ),
     Operation(
         name="evaluate_flags",
@@ -99,6 +114,7 @@ OPERATIONS: Final = (
         path="/cache/clear",
         need=Need.CHANGE,
         summary="Drop caches; never undelivered items.",
+        headers=("X-Author",),
     ),
     _get("elicitation_metrics", "/elicitation/metrics", Need.LOOK, "Latency quantiles, rates and counters by cohort."),
     Operation(
@@ -108,6 +124,7 @@ OPERATIONS: Final = (
         need=Need.CHANGE,
         summary="Force an agent to a cohort, for ttl_s seconds or until undone.",
         body="Force",
+        headers=("X-Author",),
     ),
     Operation(
         name="unforce",
@@ -117,6 +134,7 @@ OPERATIONS: Final = (
         summary="Undo a forced cohort; the agent in the query or in the body.",
         body="Unforce",
         query=("agent_id",),
+        headers=("X-Author",),
     ),
     Operation(
         name="agents",
@@ -125,6 +143,7 @@ OPERATIONS: Final = (
         need=Need.LOOK,
         summary="Agents that called within a day, the latest first, and the forced ones.",
         query=("limit",),
+        most=MAX_AGENTS_SHOWN,
     ),
     _get("agent", "/agents/{agent_id:.+}", Need.LOOK, "Bucket, groups, cohort, route and reason of one agent now."),
     Operation(
@@ -134,12 +153,32 @@ OPERATIONS: Final = (
         need=Need.LOOK,
         summary="Open questions, to one agent or to all, the oldest first; never what they ask.",
         query=("agent_id", "limit"),
+        most=MAX_SHOWN,
     ),
     _get(
         "exchange",
         "/exchanges/{elicitation_id:.+}",
         Need.LOOK,
         "One question, also when it is over and still remembered.",
+    ),
+    Operation(
+        name="audit",
+        method="GET",
+        path="/audit",
+        need=Need.LOOK,
+        summary="Entries of the audit trail, oldest first: those behind number `after`, or the last ones.",
+        query=("after", "limit"),
+        most=MAX_ENTRIES,
+    ),
+    Operation(
+        name="security_report",
+        method="GET",
+        path="/reports/security",
+        need=Need.LOOK,
+        summary="What was refused, to whom and why, and how the sidecar is set up: `md`, `html` or `json`.",
+        query=("format", "component"),
+        answer="text/markdown",
+        also_as=("text/html", JSON),
     ),
     _get("config_dump", "/config_dump", Need.LOOK, "The effective configuration, without secrets."),
     Operation(
@@ -148,6 +187,7 @@ OPERATIONS: Final = (
         path="/shutdown",
         need=Need.CHANGE_HERE,
         summary="Answer parked waits and exit; from loopback only.",
+        headers=("X-Author",),
         status=202,
     ),
     _get("openapi", "/openapi.json", Need.LOOK, "This document."),
@@ -155,8 +195,28 @@ OPERATIONS: Final = (
 """Every operation of the admin port."""
 
 _BOOL: Final = MappingProxyType({"type": "boolean"})
-_NAMES: Final = MappingProxyType({"type": "array", "items": {"type": "string", "maxLength": 300}, "maxItems": 10_000})
-_AGENT_ID: Final = MappingProxyType({"type": "string", "minLength": 1, "maxLength": 300})
+
+
+def _printable(most: int) -> dict[str, object]:
+    """Text of at most so many printable characters, as `proxy.core.ids` takes it. Source: `str.isprintable`."""
+    return {"type": "string", "minLength": 1, "maxLength": most, "pattern": r"^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$"}
+
+
+_AGENT_ID: Final = MappingProxyType(_printable(MAX_AGENT_ID_CHARS))
+_NAMES: Final = MappingProxyType({"type": "array", "items": dict(_AGENT_ID), "maxItems": 10_000})
+
+_PARAMETERS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
+    {
+        "agent_id": _AGENT_ID,
+        "format": MappingProxyType({"enum": list(FORMS)}),
+        "component": MappingProxyType({"enum": list(COMPONENTS)}),
+        "after": MappingProxyType({"type": "integer", "minimum": 0, "maximum": MAX_AFTER}),
+        "elicitation_id": MappingProxyType(_printable(MAX_ELICITATION_ID_CHARS)),
+        "X-Author": MappingProxyType(_printable(MAX_AUTHOR_CHARS)),
+        "If-Match": MappingProxyType({"type": "string", "pattern": r'^(\*|[0-9]{1,18}|"[0-9]{1,18}")$'}),
+    }
+)
+"""What is known of a parameter besides that it is text, by its name."""
 
 SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
     {
@@ -175,6 +235,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
                 "reason": {"type": "string", "maxLength": 500},
                 "force": {"type": "boolean", "description": "Apply to whatever version is current."},
             },
+            "anyOf": [{"required": [flag]} for flag in FLAG_PARSERS],
         },
         "Force": {
             "type": "object",
@@ -183,7 +244,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
             "properties": {
                 "agent_id": dict(_AGENT_ID),
                 "cohort": {"enum": [cohort.value for cohort in Cohort], "default": Cohort.ELICITATION.value},
-                "ttl_s": {"type": "number", "exclusiveMinimum": 0, "maximum": 31_536_000},
+                "ttl_s": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_TTL_S},
             },
         },
         "Unforce": {
@@ -246,7 +307,7 @@ def openapi_document(version: str) -> dict[str, object]:
 
 
 def _described(operation: Operation) -> dict[str, object]:
-    success: dict[str, object] = {"description": operation.summary, "content": {operation.answer: {}}}
+    success: dict[str, object] = {"description": operation.summary, "content": {kind: {} for kind in (operation.answer, *operation.also_as)}}
     described: dict[str, object] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -258,9 +319,9 @@ def _described(operation: Operation) -> dict[str, object]:
         },
     }
     parameters = [
-        *(_parameter(name, "path", is_required=True) for name in _variables(operation)),
-        *(_parameter(name, "query") for name in operation.query),
-        *(_parameter(name, "header") for name in operation.headers),
+        *(_parameter(operation, name, "path", is_required=True) for name in _variables(operation)),
+        *(_parameter(operation, name, "query") for name in operation.query),
+        *(_parameter(operation, name, "header") for name in operation.headers),
     ]
     if parameters:
         described["parameters"] = parameters
@@ -287,5 +348,8 @@ def _variables(operation: Operation) -> list[str]:
     return [part[1:-1] for part in operation.document_path.split("/") if part.startswith("{")]
 
 
-def _parameter(name: str, where: str, *, is_required: bool = False) -> dict[str, object]:
-    return {"name": name, "in": where, "required": is_required, "schema": {"type": "string"}}
+def _parameter(operation: Operation, name: str, where: str, *, is_required: bool = False) -> dict[str, object]:
+    schema: dict[str, object] = {"type": "integer", "minimum": 1, "maximum": operation.most}
+    if name != "limit":
+        schema = dict(_PARAMETERS.get(name, {"type": "string"}))
+    return {"name": name, "in": where, "required": is_required, "schema": schema}

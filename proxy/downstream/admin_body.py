@@ -84,14 +84,29 @@ def read_limit(request: web.Request, *, default: int, most: int) -> int:
     return int(text)
 
 
+def read_number(request: web.Request, name: str, *, most: int) -> int | None:
+    """The query value of this name, 0 to `most`; None without one.
+
+    Raises:
+        InvalidInput: not a whole number in that range.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if _WHOLE.fullmatch(text) is None or int(text) > most:
+        raise InvalidInput(f"{name}: expected a whole number from 0 to {most}, got {text[:40]!r}")
+    return int(text)
+
+
 def read_if_match(request: web.Request) -> int | None:
     """The version that If-Match asks for; None without one, or with `*`. Source: RFC 9110 section 13.1.1.
 
     Raises:
         InvalidInput: neither `"3"` nor `3` nor `*`.
     """
-    text = ", ".join(request.headers.getall("If-Match", [])).strip()
-    if text in {"", "*"}:
+    given = request.headers.getall("If-Match", ["*"])
+    text = ", ".join(given).strip()
+    if text == "*":
         return None
     match = _ETAG.fullmatch(text)
     if match is None:

@@ -7,6 +7,7 @@ Each door parses, calls one thing and writes. The way in is the same for all: er
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -15,31 +16,33 @@ from aiohttp.typedefs import Handler, Middleware
 
 from proxy.config.tokens import Token
 from proxy.core.cohort import Cohort
-from proxy.core.errors import InvalidInput
+from proxy.core.deeds import AgentForced, Deed, OperatorActed, Refusal, Word
+from proxy.core.errors import Forbidden, HostRefused, InvalidInput, Unauthenticated
 from proxy.core.flags import parse_patch
 from proxy.core.ids import AgentId, parse_agent_id
 from proxy.core.outcome import Door, Result
 from proxy.core.routing import Way
-from proxy.downstream.admin_api import OPERATIONS, openapi_document
+from proxy.downstream.admin_api import MAX_AGENTS_SHOWN, MAX_HISTORY, MAX_TTL_S, OPERATIONS, openapi_document
 from proxy.downstream.admin_auth import Caller, Gate, Need
 from proxy.downstream.admin_body import MAX_BODY_BYTES, read_if_match, read_limit, read_object
 from proxy.downstream.admin_reply import json_reply
+from proxy.downstream.audit_http import AuditDoors
 from proxy.downstream.exchanges_http import ExchangeDoors, Exchanges
 from proxy.downstream.guard_fields import guard_reply
 from proxy.downstream.ofrep_http import OfrepDoors
 from proxy.downstream.problem import as_sidecar_error, error_boundary, http_problem
+from proxy.downstream.reports_http import ReportDoors, SecurityFactsNow
 from proxy.downstream.served import served
+from proxy.flows.audit_keeper import AuditKeeper
 from proxy.flows.flags import FlagBoard
 from proxy.ports import Clock, Recorder
 
-MAX_TTL_S: Final = 31_536_000.0
-"""Longest time for which an agent is forced, in seconds. Source: ours; one year."""
-
-MAX_HISTORY: Final = 1_000
-MAX_AGENTS_SHOWN: Final = 50_000
+_REFUSALS: Final = {Unauthenticated: Refusal.OPERATOR_TOKEN, Forbidden: Refusal.ROLE, HostRefused: Refusal.HOST}
+"""As what a call that may not come in stands in the audit trail."""
 
 _CALLER: Final = web.RequestKey("caller", Caller)
 _FORCE_KEYS: Final = frozenset({"agent_id", "cohort", "ttl_s"})
+_UNFORCE_KEYS: Final = frozenset({"agent_id"})
 
 
 class MetricsPage(Protocol):
@@ -75,6 +78,8 @@ class AdminParts:
     board: FlagBoard
     recorder: Recorder
     clock: Clock
+    audit: AuditKeeper
+    security_facts: SecurityFactsNow
     tokens: tuple[Token, ...]
     """Empty: loopback may look and nobody may change anything."""
     allowed_hosts: frozenset[str]
@@ -101,7 +106,7 @@ def build_admin_app(parts: AdminParts) -> web.Application:
     """The application of the admin port."""
     gate = Gate(tokens=parts.tokens, allowed_hosts=parts.allowed_hosts)
     app = web.Application(
-        middlewares=(error_boundary(parts.recorder.defect), _one_outcome(parts), _admission(gate)),
+        middlewares=(error_boundary(parts.recorder.defect), _one_outcome(parts), _admission(gate, parts.audit)),
         client_max_size=MAX_BODY_BYTES,
     )
     app.on_response_prepare.append(guard_reply)
@@ -115,7 +120,13 @@ def build_admin_app(parts: AdminParts) -> web.Application:
 
 def _doors(parts: AdminParts) -> dict[str, Handler]:
     """The doors under the names of the table; each is a method of one of the rooms."""
-    rooms = (AdminDoors(parts), OfrepDoors(parts.board), ExchangeDoors(parts.exchanges, parts.clock))
+    rooms = (
+        AdminDoors(parts),
+        OfrepDoors(parts.board),
+        ExchangeDoors(parts.exchanges, parts.clock),
+        AuditDoors(parts.audit),
+        ReportDoors(parts.security_facts),
+    )
     names = [operation.name for operation in OPERATIONS]
     return {name: getattr(room, name) for room in rooms for name in names if hasattr(room, name)}
 
@@ -138,18 +149,22 @@ def _one_outcome(parts: AdminParts) -> Middleware:
     return record
 
 
-def _admission(gate: Gate) -> Middleware:
+def _admission(gate: Gate, audit: AuditKeeper) -> Middleware:
     needs = {(operation.method, operation.document_path): operation.need for operation in OPERATIONS}
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        gate.check_names(request)
-        gate.check_site(request)
         resource = request.match_info.route.resource
         method = "GET" if request.method == "HEAD" else request.method
         # What is not in the table ends in 404 or 405; who may not look does not learn which.
         need = needs.get((method, _pattern(resource)), Need.LOOK)
-        request[_CALLER] = gate.admit(request, need)
+        try:
+            gate.check_names(request)
+            gate.check_site(request)
+            request[_CALLER] = gate.admit(request, need)
+        except tuple(_REFUSALS) as error:
+            audit.refused(_REFUSALS[type(error)], subject=request.remote or "unknown")
+            raise
         return await handler(request)
 
     return admit
@@ -205,9 +220,10 @@ class AdminDoors:
         changes = await self._parts.board.history(read_limit(request, default=50, most=MAX_HISTORY))
         return json_reply({"history": [change.as_json() for change in changes]})
 
-    async def clear_caches(self, _: web.Request) -> web.Response:
+    async def clear_caches(self, request: web.Request) -> web.Response:
         """Drop caches."""
-        return json_reply({"cleared": dict(self._parts.clear_caches())})
+        with self._acting(request, OperatorActed(action=Word("cache_cleared"))):
+            return json_reply({"cleared": dict(self._parts.clear_caches())})
 
     async def elicitation_metrics(self, _: web.Request) -> web.Response:
         """Quantiles, rates and counters."""
@@ -216,19 +232,28 @@ class AdminDoors:
     async def force(self, request: web.Request) -> web.Response:
         """Force an agent to a cohort."""
         body = await read_object(request)
-        unknown = sorted(set(body) - _FORCE_KEYS)
-        if unknown:
-            raise InvalidInput(f"unknown key {unknown[0][:80]!r}; known are {', '.join(sorted(_FORCE_KEYS))}")
+        _check_keys(body, _FORCE_KEYS)
         agent_id = parse_agent_id(body.get("agent_id"))
         cohort = _parse_cohort(body.get("cohort", Cohort.ELICITATION))
-        await self._parts.board.force(agent_id, cohort, ttl_s=_parse_ttl(body.get("ttl_s")))
+        ttl_s = _parse_ttl(body.get("ttl_s"))
+        until = None if ttl_s is None else self._parts.clock.wall() + ttl_s
+        with self._acting(request, AgentForced(cohort=cohort, until=until), agent_id):
+            await self._parts.board.force(agent_id, cohort, ttl_s=ttl_s)
         return json_reply(self._where(agent_id))
 
     async def unforce(self, request: web.Request) -> web.Response:
-        """Undo a forced cohort."""
-        named = request.query.get("agent_id")
-        agent_id = parse_agent_id((await read_object(request)).get("agent_id") if named is None else named)
-        await self._parts.board.force(agent_id, None)
+        """Undo a forced cohort; an agent named in the query counts, but what else came must be in order, too."""
+        named = request.query.getall("agent_id", [])
+        if len(named) > 1:
+            raise InvalidInput(f"agent_id: expected it once in the query, got it {len(named)} times")
+        given = [parse_agent_id(name) for name in named]
+        if request.can_read_body or not named:
+            body = await read_object(request)
+            _check_keys(body, _UNFORCE_KEYS)
+            given.append(parse_agent_id(body.get("agent_id")))
+        agent_id = given[0]
+        with self._acting(request, AgentForced(cohort=None, until=None), agent_id):
+            await self._parts.board.force(agent_id, None)
         return json_reply(self._where(agent_id))
 
     async def agents(self, request: web.Request) -> web.Response:
@@ -246,14 +271,19 @@ class AdminDoors:
         """The effective configuration."""
         return json_reply(self._parts.config_dump())
 
-    async def shutdown(self, _: web.Request) -> web.Response:
+    async def shutdown(self, request: web.Request) -> web.Response:
         """Begin to drain."""
-        self._parts.request_shutdown()
+        with self._acting(request, OperatorActed(action=Word("shutdown"))):
+            self._parts.request_shutdown()
         return json_reply({"status": "draining"}, status=202)
 
     async def openapi(self, _: web.Request) -> web.Response:
         """The description of this port."""
         return json_reply(openapi_document(self._parts.version))
+
+    def _acting(self, request: web.Request, deed: Deed, subject: str = "") -> AbstractContextManager[None]:
+        author = request[_CALLER].author(request.headers.get("X-Author"))
+        return self._parts.audit.acting(deed, who=author, subject=subject)
 
     def _where(self, agent_id: AgentId) -> dict[str, object]:
         """Where an agent is and why; also of one that never called."""
@@ -277,6 +307,12 @@ class AdminDoors:
 def _forced(kept: tuple[Cohort, float | None]) -> dict[str, object]:
     cohort, until = kept
     return {"cohort": cohort, "until": until}
+
+
+def _check_keys(body: Mapping[str, object], known: frozenset[str]) -> None:
+    unknown = sorted(set(body) - known)
+    if unknown:
+        raise InvalidInput(f"unknown key {unknown[0][:80]!r}; known are {', '.join(sorted(known))}")
 
 
 def _parse_cohort(value: object) -> Cohort:

@@ -1,5 +1,6 @@
 """The data port: which door answers a request, and the checks that stand before all doors."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +18,8 @@ from proxy.downstream.bus_http import BusDoors
 from proxy.downstream.connection import ENDS_WITH_PEER
 from proxy.downstream.elicitation_http import ElicitationDoors
 from proxy.downstream.gate import Gate
+from proxy.downstream.ingress import IngressDoors
+from proxy.downstream.limit_reply import tell_limits
 from proxy.downstream.mcp_http import McpDoor
 from proxy.downstream.problem import error_boundary
 from proxy.downstream.relay import Relay, add_relay_route
@@ -52,6 +55,8 @@ class DataParts:
     sse: SseDoors
     gate: Gate | None = None
     """Who calls, signatures and limits; None where nothing of it is asked for."""
+    ingress: IngressDoors | None = None
+    """In front of the Bridge: they take every call."""
     bus: BusDoors | None = None
     """Before a Bridge that may have no elicitation."""
 
@@ -59,6 +64,7 @@ class DataParts:
 def build_data_app(parts: DataParts) -> web.Application:
     """The application of the data port: every path goes through one handler, as anything may be relayed."""
     app = web.Application(middlewares=[error_boundary(parts.recorder.defect)])
+    app.on_response_prepare.append(tell_limits)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         path = _path_of(request.raw_path)
@@ -66,30 +72,42 @@ def build_data_app(parts: DataParts) -> web.Application:
         # A server that knows `/mcp/` serves it as `/mcp` or redirects there.
         is_mcp = path in {parts.mcp_path, f"{parts.mcp_path}/"}
         refusal = _foreign_name(request, parts.allowed_hosts) or _two_paths(request.raw_path)
+        door = Door.MCP if is_mcp else _DOORS[owner]
         if refusal is not None:
-            with served(request, Door.MCP if is_mcp else _DOORS[owner], parts.recorder, parts.clock):
+            with served(request, door, parts.recorder, parts.clock):
                 raise refusal
-        if is_mcp:
+        try:
+            await _let_in(parts, request, path, is_mcp=is_mcp)
+            if parts.ingress is not None:
+                refused = await parts.ingress.check(request, path, is_mcp=is_mcp)
+                if refused is not None:
+                    return refused
+        except (SidecarError, asyncio.CancelledError) as end:
+            if is_mcp and isinstance(end, SidecarError):
+                return await parts.mcp.refuse(request, end)
+            with served(request, door, parts.recorder, parts.clock):
+                raise
+        if parts.ingress is not None:
+            response = await parts.ingress.serve(request, path, is_mcp=is_mcp)
+        elif is_mcp:
             # To leave is how an MCP client cancels; the relay takes this back while it sends.
             request[ENDS_WITH_PEER] = True
             return await parts.mcp.serve(request)
-        carried = await parts.bus.serve(request, path) if parts.bus is not None else None
-        return await _answer(parts, request, owner) if carried is None else carried
+        else:
+            carried = await parts.bus.serve(request, path) if parts.bus is not None else None
+            response = await _answer(parts, request, owner) if carried is None else carried
+        if parts.gate is not None:
+            await parts.gate.answered(request, path, response.status)
+        return response
 
     add_relay_route(app, answer)
     return app
 
 
-async def _let_in(parts: DataParts, request: web.Request, path: str, owner: Owner) -> None:
-    """Pass the gate; a call that does not has its one outcome here."""
-    if parts.gate is None:
-        return
-    try:
-        await parts.gate.let_in(request, path, owner)
-    except SidecarError:
-        door = Door.MCP if path == parts.mcp_path else _DOORS[owner]
-        with served(request, door, parts.recorder, parts.clock):
-            raise
+async def _let_in(parts: DataParts, request: web.Request, path: str, *, is_mcp: bool) -> None:
+    if parts.gate is not None:
+        is_message = request.method == "POST" and parts.sse.takes("POST", path, request.raw_path)
+        await parts.gate.let_in(request, path, is_mcp=is_mcp, is_message=is_message)
 
 
 async def _answer(parts: DataParts, request: web.Request, owner: Owner) -> web.StreamResponse:

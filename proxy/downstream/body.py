@@ -6,6 +6,7 @@ from aiohttp import ClientError, HttpVersion11, web
 
 from proxy.core.errors import BodyTooLarge, InvalidInput
 from proxy.core.other_readers import only_others_read
+from proxy.downstream.signed_body import SIGNED_BODY
 
 MAX_LOOK_BYTES: Final = 2 * 1024 * 1024
 """Largest body that is looked into. Source: BRIDGE.md 2.2 (a text of 1 MiB is the Bridge's own limit), twice."""
@@ -26,6 +27,7 @@ async def read_body(request: web.Request, *, limit: int = MAX_LOOK_BYTES) -> byt
     Raises:
         BodyTooLarge: it came in chunks and grew beyond the limit.
         InvalidInput: its framing is broken.
+        SignatureRefused: it is not the one that was signed.
     """
     if READ_BODY in request:
         return request[READ_BODY]
@@ -44,6 +46,11 @@ async def read_body(request: web.Request, *, limit: int = MAX_LOOK_BYTES) -> byt
         raise InvalidInput(
             f"expected a complete request body, it is broken ({type(error).__name__}); send it again"
         ) from error
+    signed = request.get(SIGNED_BODY)
+    if signed is not None:
+        if body:
+            signed.put(bytes(body))
+        signed.rest()
     return bytes(body)
 
 
@@ -71,6 +78,12 @@ def refuse_coded(request: web.Request) -> None:
     Raises:
         InvalidInput: Content-Encoding names a coding. Source: RFC 9110 section 8.4.
     """
-    codings = ",".join(request.headers.getall("Content-Encoding", []))
-    if any(coding.strip().lower() not in {"", "identity"} for coding in codings.split(",")):
+    if is_coded(request):
+        codings = ",".join(request.headers.getall("Content-Encoding", []))
         raise InvalidInput(f"expected a body without Content-Encoding, got {codings[:40]!r}; send it as it is")
+
+
+def is_coded(request: web.Request) -> bool:
+    """Whether the body is compressed, or may be."""
+    codings = ",".join(request.headers.getall("Content-Encoding", []))
+    return any(coding.strip().lower() not in {"", "identity"} for coding in codings.split(","))

@@ -3,10 +3,11 @@
 aiohttp offers two ways when a peer leaves: cancel the call, or let it run to its end. Neither fits: a wait must
 end at once, and a message that was handed to us completely must be sent on. So `Connection` decides per call.
 
-Private names of aiohttp used, as it has no public ones for this: `_make_server` of the runner (which server),
-`_loop` and `_kwargs` of the server (how it makes connections), what a site was made with (where it listens), and of the connection `_handle_request` (the call
-taken up, before its task runs), `_task_handler` (that task), `_manager` (the server that counts), `_messages` (heads
-read), `_force_close`, `_upgraded` and `_payload_parser` (whether what comes is HTTP at all).
+Private names of aiohttp used, as it has no public ones for this: `_make_server` of the runner (which server), `_loop`
+and `_kwargs` of the server (how it makes connections), what a site was made with (where it listens), and of the
+connection `_handle_request` (the call taken up, before its task runs), `_task_handler` (that task), `_manager` (the
+server that counts), `_messages` (heads read), `_force_close`, `_upgraded` and `_payload_parser` (whether what comes
+is HTTP at all).
 """
 
 import asyncio

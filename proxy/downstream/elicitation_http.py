@@ -28,15 +28,19 @@ from proxy.core.errors import (
     InvalidInput,
     SidecarError,
 )
+from proxy.core.identity import Claims
 from proxy.core.ids import ElicitationId
+from proxy.core.limits import ANSWERS
 from proxy.core.outcome import Door, Result, counted_as
 from proxy.core.routing import Route, Way
 from proxy.core.secret import Secret
-from proxy.downstream.body import is_readable, read_judged
+from proxy.downstream.body import is_readable, read_body, read_judged, refuse_coded
+from proxy.downstream.gate import CALLER
 from proxy.downstream.relay import Relay
 from proxy.downstream.relay_edit import Rewrite
 from proxy.downstream.served import Draft, served
 from proxy.downstream.store_reply import StoreReply
+from proxy.flows.admission import Admission
 from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.flows.respond import Answers
@@ -57,6 +61,7 @@ class ElicitationDoors:
     sends: Sends
     replies: SendReplies
     board: FlagBoard
+    admission: Admission
     recorder: Recorder
     clock: Clock
 
@@ -75,7 +80,8 @@ class ElicitationDoors:
             reply = StoreReply(self.feeds.parts.sequences)
             if not self.may_concern_us(request):
                 return await self._relay(request, draft, rewrite=reply.rewrite())
-            body = await read_judged(request)
+            refuse_coded(request)
+            body = await read_body(request)  # what only others can read is a message, as nobody else takes answers here
             given = await self._answered(request, draft, body) if any(name in body for name in _NAMES) else None
             if given is None:
                 return await self._send(request, draft, body, reply)
@@ -88,6 +94,7 @@ class ElicitationDoors:
         given = self._read(body, parse_stored_answer)
         if given is not None and await self._is_ours(request, given, named=_named_in(body)):
             try:
+                await self._take(request, given)
                 await self._give(request, draft, given)
             except ElicitationExpired:
                 # What was asked by a message may be answered by one, however late.
@@ -101,6 +108,7 @@ class ElicitationDoors:
         meant = await self.replies.meant(body, _credential(request))
         if meant is None:
             return None
+        await self._take(request, meant)
         try:
             taken = await self.answers.give(meant, _credential(request))
         except AgentFault:  # no answer that the question takes: what its sender wrote is a message
@@ -115,7 +123,7 @@ class ElicitationDoors:
 
     async def _send(self, request: web.Request, draft: Draft, body: bytes, reply: StoreReply) -> web.StreamResponse:
         """Relay an event; its addressee hears of it at once, as a question where it asks one."""
-        arriving = self.sends.arrived(body, _credential(request))
+        arriving = await self.sends.arrived(body, _credential(request), request.get(CALLER))
 
         def note(told: bytes) -> None:
             if arriving is not None:  # which is known by the Bridge's own number
@@ -209,6 +217,15 @@ class ElicitationDoors:
             if given.answer.elicitation_id not in named:
                 return False  # it cannot be told now: the legacy way is always right
             raise _cannot_tell(given) from fault
+
+    async def _take(self, request: web.Request, given: GivenAnswer) -> None:
+        """Take a stored answer from what its agent is granted; it stays an answer where that is used up.
+
+        Raises:
+            RateLimited: it is used up.
+        """
+        spender = self.admission.spender(request.get(CALLER), Claims((given.agent_id,)))
+        await self.admission.take([ANSWERS], spender)
 
     async def _give(self, request: web.Request, draft: Draft, given: GivenAnswer) -> None:
         draft.agent_id = given.agent_id

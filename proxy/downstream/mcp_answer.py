@@ -8,14 +8,15 @@ Source: PROTOCOL.md 3.5, 3.7, 4.2 (A1 x B1, A2 x B1).
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
 
-from proxy.core.errors import InvalidState, SidecarError
+from proxy.core.errors import InvalidState, RateLimited, SidecarError
 from proxy.downstream.mcp_reply import error_reply, result_reply
 from proxy.flows.pause import Pause
-from proxy.mcp.jsonrpc import RequestId
+from proxy.mcp.jsonrpc import RequestId, fault_message
 from proxy.mcp.mrtr import state_refused
 from proxy.mcp.revisions import Era, era_of_header
 from proxy.mcp.sse import write_comment, write_event
@@ -26,6 +27,15 @@ REVISION: Final = "MCP-Protocol-Version"
 
 KEEP_ALIVE_S: Final = 15.0
 """Pause between comments on a stream that waits. Source: PROTOCOL.md 3.5."""
+
+
+NOTHING_TOLD: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def _told(error: SidecarError) -> dict[str, str]:
+    """The header fields that an error has."""
+    fields = {} if error.retry_after_s is None else {"Retry-After": str(max(1, round(error.retry_after_s)))}
+    return {**fields, **error.fields} if isinstance(error, RateLimited) else fields
 
 
 class McpAnswer:
@@ -99,7 +109,14 @@ class McpAnswer:
 
         Source: PROTOCOL.md 3.7 (a 4xx or 5xx destroys the session of python clients).
         """
-        return await self._write(error_reply(self._id, error, self._era), retry_after_s=error.retry_after_s)
+        return await self._write(error_reply(self._id, error, self._era), told=_told(error))
+
+    async def refusal(self, error: SidecarError) -> web.StreamResponse:
+        """Refuse a call, whatever it calls: an error of the request, told with the fields that REST has.
+
+        Source: ARCHITECTURE.md 3.5.
+        """
+        return await self._write(fault_message(self._id, error), told=_told(error))
 
     async def refused(self, error: InvalidState) -> web.StreamResponse:
         """Refuse a request state, as the envelope era has it."""
@@ -112,14 +129,13 @@ class McpAnswer:
         await self._stream.write_eof()
         return self._stream
 
-    async def _write(self, message: bytes, *, retry_after_s: float | None = None) -> web.StreamResponse:
+    async def _write(self, message: bytes, *, told: Mapping[str, str] = NOTHING_TOLD) -> web.StreamResponse:
         if self._stream is not None:
             # In one piece: some clients hang up as soon as they have read the event.
             await self._stream.write_eof(write_event(message))
             return self._stream
-        response = web.Response(body=message, content_type="application/json", headers=self._session())
-        if retry_after_s is not None:
-            response.headers["Retry-After"] = str(max(1, round(retry_after_s)))
+        headers = {**self._session(), **told}
+        response = web.Response(body=message, content_type="application/json", headers=headers)
         await response.prepare(self._request)
         await response.write_eof()
         return response

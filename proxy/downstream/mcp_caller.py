@@ -6,6 +6,7 @@ Source: PROTOCOL.md 2.1, 3.1, 3.5.
 from aiohttp import web
 
 from proxy.core.secret import Secret
+from proxy.downstream.gate import SIGNER
 from proxy.downstream.mcp_answer import REVISION, SESSION
 from proxy.flows.mcp_clients import STATELESS
 from proxy.mcp.correlation import Seat
@@ -23,9 +24,11 @@ def session_of(request: web.Request) -> str:
 
 
 def principal_of(request: web.Request) -> str:
-    """Who calls, by the credential alone; callers without one are all the same."""
+    """Who calls: by the credential, and by the signature where agents are held to it; all others are the same."""
     authorization = request.headers.get("Authorization", "")
-    return Secret(authorization).fingerprint().hex() if authorization else ""
+    by_credential = Secret(authorization).fingerprint().hex() if authorization else ""
+    signer: str = request.get(SIGNER) or ""
+    return by_credential + signer
 
 
 def seat_of(request: web.Request) -> Seat:

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from proxy.core.errors import BridgeFault, InvalidInput, SidecarError
 from proxy.core.outcome import Result
-from proxy.core.secret import Secret
 from proxy.downstream.body import read_body
+from proxy.downstream.mcp_caller import principal_of
 from proxy.downstream.mcp_down_reply import DownReply
 from proxy.downstream.served import Draft
 from proxy.flows.era_up import Edit
@@ -137,12 +137,11 @@ class DownDoor:
 
 
 def _call(request: web.Request, asked: Enveloped, on_note: OnNote) -> DownCall:
-    authorization = request.headers.get("Authorization", "")
     outgoing = Outgoing(
         method=asked.method,
         params=asked.params,
         headers=passed_headers(request.raw_headers),
-        principal=Secret(authorization).fingerprint().hex() if authorization else "",
+        principal=principal_of(request),
         modes=asked.modes,
         client_name=asked.client_name or "elicit-sidecar",
     )

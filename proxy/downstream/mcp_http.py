@@ -7,13 +7,21 @@ Source: PROTOCOL.md 3.1, 3.4, 3.7.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from aiohttp import web
 
-from proxy.core.errors import BodyTooLarge, BridgeFault, InvalidInput, SidecarError
+from proxy.core.errors import (
+    BodyTooLarge,
+    BridgeFault,
+    ImpersonationRefused,
+    InvalidInput,
+    RateLimited,
+    SidecarError,
+)
 from proxy.core.hop import RawHeaders, values_of
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.outcome import Door, ElicitationOutcome, Result, counted_as
@@ -22,17 +30,19 @@ from proxy.downstream.connection import ENDS_WITH_PEER
 from proxy.downstream.mcp_answer import REVISION, SESSION, McpAnswer
 from proxy.downstream.mcp_caller import era_of, seat_of, session_of
 from proxy.downstream.mcp_eras import EraDoors
+from proxy.downstream.mcp_trust import McpTrust
 from proxy.downstream.mcp_wait import McpWaits
 from proxy.downstream.relay import Declined, Declines, OnHead, OnReply, Relay
 from proxy.downstream.served import Draft, served
 from proxy.downstream.tool_list import ToolList
 from proxy.flows.client_questions import ClientQuestions
 from proxy.flows.mcp_clients import STATELESS, McpClient, McpClients
-from proxy.flows.tool_call import ToolCalls
+from proxy.flows.tool_call import ToolCalls, take_nothing
 from proxy.mcp.correlation import Verdict
 from proxy.mcp.hidden import hides_call, is_looked_at
 from proxy.mcp.inbound import (
     AnswerCall,
+    AnswerTool,
     Cancel,
     Opening,
     ToolNames,
@@ -44,6 +54,7 @@ from proxy.mcp.inbound import (
 from proxy.mcp.jsonrpc import Malformed, Message, Request, RequestId, Response, envelope_of, parse
 from proxy.mcp.over_http import agreed_revision, agrees_with_envelope, is_in_order
 from proxy.mcp.revisions import Era, revision_of
+from proxy.mcp.tool_claims import ToolUse
 from proxy.ports import Clock, McpServer, Recorder
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
@@ -67,6 +78,7 @@ class McpDoor:
     clock: Clock
     default_timeout_s: int
     tools: ToolList
+    trust: McpTrust
     is_in_use: Callable[[], bool]
     """Whether elicitation is in use at all; if not, whatever comes is relayed."""
 
@@ -74,12 +86,45 @@ class McpDoor:
         """Serve one HTTP request on the MCP path."""
         with served(request, Door.MCP, self.recorder, self.clock) as draft:
             if request.method != "POST" or not self._is_readable(request):
+                self.trust.judge_unread(request)
                 return await self._relay(request, draft)
             body = await read_body(request, limit=MAX_BODY_BYTES)
-            is_parked = self.eras is not None and await self.eras.takes_up(request, body)
-            if is_parked or not is_looked_at(body):
-                return await self._relay(request, draft, body)
-            return await self._post(request, draft, body)
+            message = parse(body) if is_looked_at(body) else None
+            try:
+                use = self.trust.judge(request, message, body)
+                is_parked = self.eras is not None and await self.eras.takes_up(request, body)
+                if is_parked or message is None:
+                    return await self._relay(request, draft, body)
+                return await self._post(request, draft, message, body, use=use)
+            except (ImpersonationRefused, RateLimited) as error:
+                return await self._refused(request, draft, body, error)
+
+    async def refuse(self, request: web.Request, error: SidecarError) -> web.StreamResponse:
+        """Refuse a request that did not come past the gate.
+
+        Raises:
+            SidecarError: that error; it has no id to which it could be told.
+        """
+        with served(request, Door.MCP, self.recorder, self.clock) as draft:
+            is_short = request.content_length is None or request.content_length <= MAX_BODY_BYTES
+            body = b""
+            if request.method == "POST" and is_short:
+                with suppress(SidecarError):  # then there is no id
+                    body = await read_body(request, limit=MAX_BODY_BYTES)
+            return await self._refused(request, draft, body, error)
+
+    async def _refused(
+        self, request: web.Request, draft: Draft, body: bytes, error: SidecarError
+    ) -> web.StreamResponse:
+        """Tell a refusal as an error of the call, or as a status where no request can be told.
+
+        Source: PROTOCOL.md 3.7.
+        """
+        request_id = _request_id(body)
+        if request_id is None:
+            raise error
+        draft.failed(error)
+        return await McpAnswer(request, request_id, self.clock).refusal(error)
 
     def _is_readable(self, request: web.Request) -> bool:
         """Whether the body may be looked into; one that may not is relayed only where nothing depends on it.
@@ -95,15 +140,18 @@ class McpDoor:
                 raise BodyTooLarge(f"expected a message of at most {MAX_BODY_BYTES} bytes")
         return is_short
 
-    async def _post(self, request: web.Request, draft: Draft, body: bytes) -> web.StreamResponse:
+    async def _post(
+        self, request: web.Request, draft: Draft, message: Message, body: bytes, *, use: ToolUse
+    ) -> web.StreamResponse:
         client = self.clients.get(session_of(request))
         waited = client.agents if client else ()
 
         def answers_as(elicitation_id: ElicitationId) -> AgentId | None:
             return self.calls.answers_as(elicitation_id, waited)
 
-        message = parse(body)
-        match classify(message, self.names, default_timeout_s=self.default_timeout_s, answers_as=answers_as):
+        inbound = classify(message, self.names, default_timeout_s=self.default_timeout_s, answers_as=answers_as)
+        await self.trust.take(request, use, waited=waited, is_answer_taken=isinstance(inbound, AnswerCall))
+        match inbound:
             case WaitCall() as call if await self._is_accepted(request, body):
                 return await self.waits.serve(request, draft, call, partial(self._relay, request, draft, body))
             case AnswerCall() as call if await self._is_accepted(request, body):
@@ -158,7 +206,10 @@ class McpDoor:
                 return await pass_on(declines=partial(self.eras.needs_bridge, request, body))
             except Declined:
                 bridge = self.eras.bridge_after(request)
-        return await bridge.serve(request, draft, body)
+        response = await bridge.serve(request, draft, body)
+        if response.status < 300:
+            self.trust.opened(request, response.headers.get(SESSION, STATELESS))
+        return response
 
     async def _pass_on(
         self,
@@ -183,6 +234,8 @@ class McpDoor:
             return await McpAnswer(request, request_id, self.clock).error(error)
         draft.status = response.status
         self._note_end(request, response.status)
+        if response.status < 300 and request.method != "DELETE":
+            self.trust.opened(request, session_of(request))
         return response
 
     def _note_end(self, request: web.Request, status: int) -> None:
@@ -190,6 +243,7 @@ class McpDoor:
         session_id = request.headers.get(SESSION, STATELESS)
         if request.method == "DELETE" and status < 300:
             self.clients.closed(session_id)
+            self.trust.owners.closed(session_id)
             self.questions.close(seat_of(request))
         elif status in {400, 404}:
             self.clients.doubted(session_id)
@@ -202,7 +256,9 @@ class McpDoor:
             # At the head, as some clients hang up before the end.
             named = values_of(headers, SESSION.lower().encode())
             if status == 200 and named:
-                self.clients.opened(named[0].decode("utf-8", "surrogateescape"), client)
+                session_id = named[0].decode("utf-8", "surrogateescape")
+                self.clients.opened(session_id, client)
+                self.trust.opened(request, session_id)
 
         def note_revision(status: int, reply: bytes) -> None:
             client.revision = agreed_revision(reply) if status == 200 else None
@@ -221,6 +277,7 @@ class McpDoor:
         session_id = request.headers.get(SESSION, STATELESS)
         client = self.clients.get(session_id)
         if client is not None and client.is_sure:
+            self.trust.opened(request, session_id)
             return True
         asked = {
             name: request.headers[name] for name in (SESSION, REVISION, "Authorization") if name in request.headers
@@ -235,6 +292,8 @@ class McpDoor:
             self.clients.opened(session_id, McpClient(revision=revision_of(version) if version else None))
         else:
             client.is_sure = True
+        if is_alive:
+            self.trust.opened(request, session_id)
         return is_alive
 
     async def _is_known(self, request: web.Request, call: UnreadableAnswer, body: bytes) -> bool:
@@ -254,10 +313,16 @@ class McpDoor:
 
     async def _answer(self, request: web.Request, draft: Draft, call: AnswerCall, body: bytes) -> web.StreamResponse:
         draft.agent_id = call.given.agent_id
+        take = self.trust.taking_answer(request, call.given.agent_id)
+        if call.tool is AnswerTool.RESPOND:  # an answer also where it is not ours
+            await take()
+            take = take_nothing
         request[ENDS_WITH_PEER] = False  # an answer that was given is passed on, whoever leaves
         reply = McpAnswer(request, call.id, self.clock)
         try:
-            answered = await self.calls.answer(call.given, call.tool, self.waits.authorization(request))
+            answered = await self.calls.answer(call.given, call.tool, self.waits.authorization(request), take)
+        except RateLimited:
+            raise
         except SidecarError as error:
             draft.failed(error)
             draft.elicitations.append(counted_as(error))

@@ -7,10 +7,14 @@ Source: PROTOCOL.md 2.7, 3.3, 3.5, 3.6, 4.2 (A1 x B1, A2 x B1, A3 x B1).
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from proxy.core.errors import SidecarError
+from proxy.core.errors import RateLimited, SidecarError
+from proxy.core.identity import Claims, Identity, Witness
 from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.limits import ANSWERS, BYTES, CALLS
 from proxy.core.outcome import Door, Result, counted_as
 from proxy.downstream.mcp_asking import Asking
 from proxy.downstream.mcp_ledger import Ledger
@@ -21,12 +25,14 @@ from proxy.downstream.mcp_reply import era_of_call, error_reply, result_reply
 from proxy.downstream.mcp_stdio_wait import PipeWaits
 from proxy.downstream.served import Draft
 from proxy.downstream.tool_list import ToolList
+from proxy.flows.admission import Admission
 from proxy.flows.mcp_clients import McpClient
-from proxy.flows.tool_call import ToolCalls
+from proxy.flows.tool_call import ToolCalls, take_nothing
 from proxy.mcp.correlation import Verdict
 from proxy.mcp.inbound import (
     LOOKED_AT,
     AnswerCall,
+    AnswerTool,
     Cancel,
     Opening,
     ToolNames,
@@ -35,8 +41,9 @@ from proxy.mcp.inbound import (
     WaitCall,
     classify,
 )
-from proxy.mcp.jsonrpc import Request, RequestId, Response, parse
+from proxy.mcp.jsonrpc import Malformed, Message, Request, RequestId, Response, fault_message, parse
 from proxy.mcp.revisions import Era
+from proxy.mcp.tool_claims import read_tools
 from proxy.ports import Clock, Recorder
 
 
@@ -49,6 +56,7 @@ class StdioParts:
     """How questions reach the client; its answers are to be errands of the pipe, so that the end waits for them."""
     tools: ToolList
     names: ToolNames
+    admission: Admission
     recorder: Recorder
     clock: Clock
     agent_id: AgentId | None
@@ -61,13 +69,16 @@ class StdioParts:
 class StdioDoor:
     """The door of one client."""
 
-    __slots__ = ("_client", "_is_open", "_ledger", "_parts", "_passing", "_pipe", "_waits")
+    __slots__ = ("_client", "_identity", "_is_open", "_ledger", "_parts", "_passing", "_pipe", "_waits")
 
     def __init__(self, pipe: Pipe, parts: StdioParts) -> None:
         self._pipe = pipe
         self._parts = parts
         self._client = McpClient()
         """Which agents waited here, as the respond tool names none, and what the handshake told."""
+        admitted = parts.admission.rules.configured
+        self._identity = None if admitted is None else Identity(admitted, Witness.CONFIGURED)
+        """Whom the configuration vouches for: nobody else can be at the other end."""
         self._is_open = False
         """Whether a handshake was seen; before it no server takes a call of that era."""
         self._ledger = Ledger(parts.recorder, parts.clock)
@@ -116,15 +127,42 @@ class StdioDoor:
             await self._pipe.pass_up(block)
             return
         for line in lines_of(block):
-            if not self._is_served(line):
+            message = parse(line)
+            if not (await self._is_refused(message, line) or self._is_served(message, line)):
                 await self._pipe.pass_up(line)
 
     async def _down(self, block: bytes) -> None:
         await self._pipe.to_client(self._passing.passed(block))
 
-    def _is_served(self, line: bytes) -> bool:
+    async def _is_refused(self, message: Message, line: bytes) -> bool:
+        """Whether the line speaks as somebody else, or beyond a limit; whoever wants a response gets one."""
+        admission = self._parts.admission
+        use = read_tools(message, line, self._parts.names)
+        is_call = isinstance(message, Request) and message.method == "tools/call"
+        spender = self._spender(use.claims.named or self._client.agents[-1:])
+        try:
+            admission.judge_claims(self._identity, use.claims)
+            await admission.take([CALLS, *use.limits] if is_call else use.limits, spender)
+            await admission.take([BYTES] if is_call else (), spender, cost=len(line))
+        except SidecarError as error:
+            self._refuse(message, error)
+            return True
+        return False
+
+    def _refuse(self, message: Message, error: SidecarError) -> None:
+        draft = Draft(Door.MCP_STDIO)
+        draft.failed(error)
+        if isinstance(message, Request | Malformed) and message.id is not None:
+            task = self._pipe.begin(self._tell(fault_message(message.id, error)), "refusal")
+            self._ledger.follow(task, draft, "refusal")
+        else:
+            self._ledger.end(self._ledger.begin(draft, "refusal", method="notification"))
+
+    def _spender(self, named: Sequence[str]) -> Identity:
+        return self._parts.admission.spender(self._identity, Claims(tuple(named)))
+
+    def _is_served(self, message: Message, line: bytes) -> bool:
         """Whether the line was taken here; if not it has to be passed on."""
-        message = parse(line)
         timeout_s = self._parts.default_timeout_s
         match classify(message, self._parts.names, default_timeout_s=timeout_s, answers_as=self._answers_as):
             case Opening() as opening:
@@ -192,9 +230,18 @@ class StdioDoor:
         task = self._pipe.begin(self._answer(replace(call, given=given), draft, era=era, line=line), "answer")
         self._ledger.follow(task, draft, "answer")
 
+    async def _take(self, agent_id: AgentId) -> None:
+        await self._parts.admission.take([ANSWERS], self._spender((agent_id,)))
+
     async def _answer(self, call: AnswerCall, draft: Draft, *, era: Era, line: bytes) -> None:
         try:
-            answered = await self._parts.calls.answer(call.given, call.tool, "")
+            # One by the respond tool was taken as it came in.
+            take = partial(self._take, call.given.agent_id) if call.tool is AnswerTool.SEND else take_nothing
+            answered = await self._parts.calls.answer(call.given, call.tool, "", take)
+        except RateLimited as error:
+            draft.failed(error)
+            await self._tell(fault_message(call.id, error))
+            return
         except SidecarError as error:
             draft.failed(error)
             draft.elicitations.append(counted_as(error))

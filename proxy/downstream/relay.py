@@ -24,6 +24,8 @@ from proxy.core.hop import RawHeaders, is_chunked, is_websocket_upgrade, request
 from proxy.core.tls_trouble import Peer, hint_in, trouble_in
 from proxy.downstream.body import READ_BODY
 from proxy.downstream.connection import ENDS_WITH_PEER
+from proxy.downstream.limit_reply import with_limits
+from proxy.downstream.outgoing_head import OutgoingHead
 from proxy.downstream.relay_edit import ReplyEdit, Rewrite, plainly, protocol_of
 from proxy.downstream.relay_reply import RelayReply
 from proxy.downstream.relay_upstream import RelayRequest, Upload, breaking_with
@@ -104,9 +106,17 @@ class Relay:
     The session comes from `open_relay_session` and belongs to the caller.
     """
 
-    __slots__ = ("_contact", "_host", "_known", "_prefix", "_session", "_upstream")
+    __slots__ = ("_contact", "_head", "_host", "_known", "_prefix", "_session", "_upstream")
 
-    def __init__(self, session: aiohttp.ClientSession, upstream: yarl.URL, contact: Contact | None = None) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        upstream: yarl.URL,
+        contact: Contact | None = None,
+        head: OutgoingHead | None = None,
+    ) -> None:
+        """With a `head` the fields of signatures do not pass as they come."""
+        self._head = head
         self._contact = contact or Contact("the upstream", time.monotonic)
         self._session = session
         self._upstream = upstream.origin()
@@ -134,11 +144,15 @@ class Relay:
             Declined: `declines` said so.
             BridgeUnavailable: no reply came; nothing was sent to the agent.
             BadBridgeReply: what came is no HTTP reply; nothing was sent to the agent.
+            BodyTooLarge: the body cannot be signed.
             InvalidInput: the agent's request body is broken.
         """
         call = _Call(collect=on_reply is not None)
         request[ENDS_WITH_PEER] = False  # until it went up
-        upload = self._upload(request, request.get(READ_BODY, body), plain=rewrite is not None)
+        whole = request.get(READ_BODY, body)
+        if self._head is not None:
+            whole = await self._head.whole(request, whole)
+        upload = self._upload(request, whole, plain=rewrite is not None)
         try:
             with self._contact.watched():
                 reply = await self._open(upload)
@@ -168,7 +182,11 @@ class Relay:
         target = upstream_target(request.raw_path.encode("utf-8", "surrogateescape"), prefix=self._prefix)
         raw = plainly(request.raw_headers) if plain else request.raw_headers
         headers = request_headers(raw, host=self._host, body_bytes=None if body is None else len(body))
-        head = write_head(request.method.encode("ascii") + b" " + target + b" HTTP/1.1", headers)
+
+        def head() -> bytes:
+            fields = headers if self._head is None else self._head.fields(request, target, body, headers)
+            return write_head(request.method.encode("ascii") + b" " + target + b" HTTP/1.1", fields)
+
         return Upload(request, head, chunked=is_chunked(raw), whole=body, known=self._known)
 
     async def _open(self, upload: Upload) -> aiohttp.ClientResponse:
@@ -238,7 +256,7 @@ class Relay:
             call.complete = True
             return down
         first = b"" if edit is None else await edit.begin()
-        down = RelayReply(reply, headers=None if edit is None else edit.headers)
+        down = RelayReply(reply, headers=with_limits(request, reply.raw_headers if edit is None else edit.headers))
         if not upload.may_continue:
             # The agent still holds its body back; whether it sends it now cannot be known.
             down.force_close()

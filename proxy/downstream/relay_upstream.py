@@ -6,7 +6,7 @@ request only lends us the connection, the parser and the writer task; the head i
 
 import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 from weakref import WeakSet
@@ -19,7 +19,7 @@ from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import Connection
 from aiohttp.http import StreamWriter
 
-from proxy.core.errors import BodyNotSigned
+from proxy.core.errors import SignatureRefused
 from proxy.downstream.connection import ENDS_WITH_PEER, MAX_HEAD_FIELDS, MAX_HEAD_LINE_BYTES
 from proxy.downstream.signed_body import SIGNED_BODY, SignedBody
 
@@ -35,13 +35,14 @@ class Upload:
     __slots__ = (
         "_known",
         "_signed",
+        "_whole",
+        "_write_head",
         "bytes_up",
         "chunked",
         "expects",
         "fault",
         "first",
         "has_body",
-        "head",
         "may_continue",
         "reply_started",
         "request",
@@ -51,14 +52,16 @@ class Upload:
     def __init__(
         self,
         request: web.Request,
-        head: bytes,
+        write_head: Callable[[], bytes],
         *,
         chunked: bool,
         whole: bytes | None,
         known: WeakSet[ResponseHandler],
     ) -> None:
+        """`write_head` is asked each time it is sent, as no signature may be sent twice."""
         self.request = request
-        self.head = head if whole is None else head + whole
+        self._write_head = write_head
+        self._whole = whole or b""
         self.has_body = whole is None and request.body_exists
         self.chunked = chunked and self.has_body
         # Source: RFC 9110 section 10.1.1: HTTP/1.0 knows no Expect.
@@ -75,6 +78,10 @@ class Upload:
         self.reused = False
         self._known = known
         self._signed = request.get(SIGNED_BODY)
+
+    def head(self) -> bytes:
+        """Head, and the body where it is whole, to be sent once."""
+        return self._write_head() + self._whole
 
     def use(self, connection: ResponseHandler) -> None:
         """Note whether the connection carried a request of ours before."""
@@ -113,11 +120,11 @@ class Upload:
         while chunk := await self._next():
             if ready := body.put(chunk):
                 return ready
-        rest, self._signed = body.rest(), None
-        if rest is None:
-            self.fault = BodyNotSigned("expected the body that was signed, got another one; sign it and send it again")
-            raise aiohttp.ClientPayloadError("the body is not the one that was signed") from self.fault
-        return rest
+        try:
+            return body.rest()
+        except SignatureRefused as refusal:
+            self.fault = refusal
+            raise aiohttp.ClientPayloadError("the body is not the one that was signed") from refusal
 
     async def wait_for_leave(self, asked: "asyncio.Future[bool]") -> None:
         """Wait until the body may be sent, and ask the agent for it.
@@ -161,7 +168,7 @@ class RelayRequest(aiohttp.ClientRequest):
         if self.upload is not None:
             protocol = _protocol_of(conn)
             self.upload.use(protocol)
-            await StreamWriter(protocol, self.loop).write(self.upload.head)
+            await StreamWriter(protocol, self.loop).write(self.upload.head())
             if not self.upload.has_body:
                 self.upload.sent()
         return await super().send(conn)

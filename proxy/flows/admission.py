@@ -3,26 +3,55 @@
 In this order, and each rule by its own mode: `enforce` refuses, `observe` counts what `enforce` would refuse, `off`
 does not look. What cannot be judged (a store of nonces or limits that fails) is refused where it is enforced.
 
+A token that the Bridge has not accepted yet may be made up, and so may a name that only the call itself says. What
+such callers spend is counted apart from what the agents of these names spend, so that nobody else can use up an
+allowance; they are never granted more than the agent itself would be.
+
 Source: ARCHITECTURE.md 4.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from proxy.core.errors import ImpersonationRefused, RateLimited, ReplayRefused, SignatureRefused, StateUnavailable
-from proxy.core.identity import NO_CLAIMS, Claims, Foul, Identity, Impersonation, Mode, bind, find_impersonation
-from proxy.core.ids import AgentId
+from proxy.core.errors import (
+    BodyNotSigned,
+    ImpersonationRefused,
+    RateLimited,
+    ReplayRefused,
+    SignatureRefused,
+    StateUnavailable,
+)
+from proxy.core.identity import (
+    NO_CLAIMS,
+    Claims,
+    Foul,
+    Identity,
+    Impersonation,
+    Mode,
+    Witness,
+    bind,
+    find_impersonation,
+)
+from proxy.core.ids import MAX_AGENT_ID_CHARS, AgentId
 from proxy.core.limit_fields import error_members, limit_fields, refusal_text, retry_after_s
-from proxy.core.limits import Decision, LimitName
+from proxy.core.limits import ANSWERS, Decision, LimitName
 from proxy.core.nonces import NonceClaim
+from proxy.core.proven_tokens import ProvenTokens
 from proxy.core.rate import Rate
 from proxy.core.signing import Call, Refusal, Verdict, Verifier
 from proxy.core.suspicion import Breach, Suspicion
 from proxy.ports import Clock, LimitStore, NonceStore, Recorder
 
-NOBODY: Final = AgentId("-")
-"""Under this name the calls of all whom nobody vouches for share one allowance. Source: ours."""
+NOBODY: Final = Identity(AgentId("-"), Witness.CLAIM, is_proven=False)
+"""Whose allowance the calls share that name nobody. Source: ours."""
+
+Known = Callable[[AgentId, bytes], bool]
+"""Whether a token of an agent, by its fingerprint, is known to be genuine."""
+
+
+def _none_is_known(_agent_id: AgentId, _fingerprint: bytes) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +77,25 @@ class Entrant:
 
     token: str | None = None
     """The agent that its Bridge token names."""
+    fingerprint: bytes = b""
+    """Of that token."""
     claims: Claims = NO_CLAIMS
 
 
 class Admission:
     """Judges the calls of one listener."""
 
-    __slots__ = ("_clock", "_limits", "_nonces", "_recorder", "_verifier", "rules")
+    __slots__ = (
+        "_clock",
+        "_is_known",
+        "_limits",
+        "_nonces",
+        "_of_strangers",
+        "_proven",
+        "_recorder",
+        "_verifier",
+        "rules",
+    )
 
     def __init__(
         self,
@@ -62,10 +103,16 @@ class Admission:
         *,
         nonces: NonceStore,
         limits: LimitStore,
+        of_strangers: LimitStore,
         clock: Clock,
         recorder: Recorder,
+        is_known: Known = _none_is_known,
     ) -> None:
+        """`of_strangers` counts what is spent in names that nobody has proven; `is_known` proves tokens elsewhere."""
         self.rules = rules
+        self._of_strangers = of_strangers
+        self._is_known = is_known
+        self._proven = ProvenTokens()
         self._verifier: Verifier | None = None
         self._nonces = nonces
         self._limits = limits
@@ -76,9 +123,26 @@ class Admission:
         """Judge by these keys from now on."""
         self._verifier = verifier
 
-    def vouched_for(self, token: str | None) -> Identity | None:
-        """Who calls, as far as it can be told without a signature."""
-        return bind(signed=None, token=token, configured=self.rules.configured)
+    def bound(self, entrant: Entrant, verdict: Verdict | None = None) -> Identity | None:
+        """Who calls; None where nothing vouches for anybody."""
+        return bind(
+            signed=None if verdict is None else verdict.agent_id,
+            token=entrant.token,
+            configured=self.rules.configured,
+            is_token_proven=self._is_proven(entrant),
+        )
+
+    def _is_proven(self, entrant: Entrant) -> bool:
+        if not entrant.token:
+            return False
+        agent_id = AgentId(entrant.token)
+        return self._proven.is_proven(agent_id, entrant.fingerprint) or self._is_known(agent_id, entrant.fingerprint)
+
+    def spender(self, identity: Identity | None, claims: Claims) -> Identity:
+        """Whose allowance a call spends: that of whoever is vouched for, else of the first that it names."""
+        if identity is not None:
+            return identity
+        return Identity(AgentId(claims.named[0]), Witness.CLAIM, is_proven=False) if claims.named else NOBODY
 
     def judge_signature(self, call: Call) -> Verdict | None:
         """The verdict over a signed call; None where it does not count.
@@ -106,7 +170,8 @@ class Admission:
         is_enforced = self.rules.signatures == "enforce"
         self._suspect(Breach.SIGNATURE, why.value, agent_id, is_enforced=is_enforced)
         if is_enforced:
-            raise SignatureRefused(
+            refused = BodyNotSigned if why is Refusal.DIGEST_MISMATCH else SignatureRefused
+            raise refused(
                 f"expected a call signed by a key that is known here (RFC 9421, hmac-sha256), got: {why.value}; "
                 "see the page on signatures for what has to be covered",
                 reason=why.value,
@@ -119,15 +184,33 @@ class Admission:
             ImpersonationRefused, ReplayRefused, SignatureRefused: enforced, and not kept to.
             StateUnavailable: nonces cannot be kept now, and signatures are enforced.
         """
-        signed = None if verdict is None else verdict.agent_id
-        identity = bind(signed=signed, token=entrant.token, configured=self.rules.configured)
-        if self.rules.identity != "off":
-            found = find_impersonation(identity, token=entrant.token, claims=entrant.claims)
-            if found is not None:
-                self.refuse_impersonation(found, identity)
+        identity = self.bound(entrant, verdict)
+        self.judge_claims(identity, entrant.claims, token=entrant.token)
         if verdict is not None:
             await self._claim(verdict)
         return identity
+
+    def judge_claims(self, identity: Identity | None, claims: Claims, *, token: str | None = None) -> None:
+        """Hold what a call says of its agent against who makes it.
+
+        Raises:
+            ImpersonationRefused: it speaks as somebody else, and identities are enforced.
+        """
+        if self.rules.identity == "off":
+            return
+        found = find_impersonation(identity, token=token, claims=claims)
+        if found is not None:
+            self.refuse_impersonation(found, identity)
+
+    def judge_owner(self, identity: Identity | None, owner: str) -> None:
+        """Hold what belongs to one agent, as its MCP session does, against who comes with it.
+
+        Raises:
+            ImpersonationRefused: it is another's, and identities are enforced.
+        """
+        is_owners = identity is not None and identity.agent_id == owner
+        if self.rules.identity != "off" and not is_owners:
+            self.refuse_impersonation(Impersonation(Foul.SESSION, owner), identity)
 
     def refuse_impersonation(self, found: Impersonation, identity: Identity | None) -> None:
         """Count a call that speaks as somebody else.
@@ -168,30 +251,68 @@ class Admission:
                 reason=claim.value,
             )
 
-    async def take(self, names: Sequence[LimitName], identity: Identity | None, *, cost: int = 1) -> None:
-        """Take one call from what these limits grant to an agent, those that are in force.
+    async def take(self, names: Sequence[LimitName], spender: Identity, *, cost: int = 1) -> list[Decision]:
+        """Take one call from what these limits grant, those that are in force; what they say, in order.
 
         Raises:
-            RateLimited: one of them does not grant it.
+            RateLimited: one of them does not grant it; those behind it are not asked.
             StateUnavailable: what was granted cannot be told.
         """
-        agent_id = NOBODY if identity is None else identity.agent_id
-        decisions = [await self._take_one(name, agent_id, cost) for name in names if name in self.rules.limits]
-        if all(decision.allowed for decision in decisions):
-            return
-        raise RateLimited(
-            refusal_text(decisions),
-            retry_after_s=retry_after_s(decisions),
-            fields=limit_fields(decisions, {}, wall=self._clock.wall()),
-            **error_members(decisions),
-        )
+        decisions: list[Decision] = []
+        for name in names:
+            if name not in self.rules.limits:
+                continue
+            decisions.append(await self._take_one(name, spender, cost))
+            if not decisions[-1].allowed:
+                self._suspect(Breach.LIMIT, name, spender.agent_id, is_enforced=True)
+                raise RateLimited(
+                    refusal_text(decisions),
+                    retry_after_s=retry_after_s(decisions),
+                    fields=limit_fields(decisions, {}, wall=self._clock.wall()),
+                    **error_members(decisions),
+                )
+        return decisions
 
-    async def _take_one(self, name: LimitName, agent_id: AgentId, cost: int) -> Decision:
-        decision = await self._limits.take(name, agent_id, self.rules.limits[name], now=self._clock.now(), cost=cost)
+    async def take_answer_of(self, agent_id: AgentId) -> None:
+        """The same for an answer that its agent gives in the middle of a call which was let in.
+
+        Raises:
+            RateLimited, StateUnavailable: the same.
+        """
+        await self.take([ANSWERS], Identity(agent_id, Witness.CLAIM))
+
+    async def grants(self, name: LimitName, spender: Identity) -> bool:
+        """Take what is not asked for by a call of its own, where it is granted; it is done without where it is not.
+
+        Raises:
+            StateUnavailable: what was granted cannot be told.
+        """
+        return name not in self.rules.limits or (await self._take_one(name, spender, 1)).allowed
+
+    async def _take_one(self, name: LimitName, spender: Identity, cost: int) -> Decision:
+        rate, now = self.rules.limits[name], self._clock.now()
+        agent_id = spender.agent_id
+        if len(agent_id) > MAX_AGENT_ID_CHARS:  # nobody's name, and not to be kept
+            spender, agent_id = NOBODY, NOBODY.agent_id
+        if spender.is_proven:
+            decision = await self._limits.take(name, agent_id, rate, now=now, cost=cost)
+        else:
+            decision = (await self._limits.take(name, agent_id, rate, now=now, cost=0)).asked_for(cost)
+            if decision.allowed:
+                decision = await self._of_strangers.take(name, agent_id, rate, now=now, cost=cost)
         self._recorder.limited(name, is_allowed=decision.allowed)
-        if not decision.allowed:
-            self._suspect(Breach.LIMIT, name, agent_id, is_enforced=True)
         return decision
+
+    async def was_accepted(self, spender: Identity, fingerprint: bytes, names: Sequence[LimitName]) -> None:
+        """The Bridge has accepted the token of a call: from now on it is its agent who spends, and has spent this.
+
+        Raises:
+            StateUnavailable: what was granted cannot be told.
+        """
+        self._proven.prove(spender.agent_id, fingerprint)
+        for name in names:
+            if name in self.rules.limits:
+                await self._limits.take(name, spender.agent_id, self.rules.limits[name], now=self._clock.now())
 
     def _suspect(self, breach: Breach, rule: str, agent_id: str, *, is_enforced: bool, claimed: str = "") -> None:
         self._recorder.suspect(
@@ -201,6 +322,10 @@ class Admission:
 
 def _told(found: Impersonation, identity: Identity | None) -> str:
     match found.foul:
+        case Foul.ANSWER:
+            return "expected an answer to a question that was put to the caller, got one to another's"
+        case Foul.SESSION:
+            return f"expected a session of the caller's own, got that of {found.claimed}; open one"
         case Foul.UNBOUND:
             return (
                 f"the call names {found.claimed}, and nothing vouches for any agent: sign it, bring a session token of "

@@ -7,12 +7,15 @@ Source: PROTOCOL.md 4.2 (A2 x B1, A3 x B1).
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from proxy.core.answers import GivenAnswer
 from proxy.core.delivery import answered_item, unanswered_item
 from proxy.core.elicitation import Answer, AnswerKind, Elicitation, is_writable
 from proxy.core.errors import AnswerUndelivered, InvalidInput, SidecarError
+from proxy.core.ids import AgentId
 from proxy.core.outcome import ElicitationOutcome, counted_as
 from proxy.flows.errands import Errands
 from proxy.flows.tool_call import Access, ToolCalls
@@ -49,12 +52,25 @@ class _Sent:
         return counted_as(self.result) if isinstance(self.result, SidecarError) else self.result
 
 
+TakeOf = Callable[[AgentId], Awaitable[None]]
+"""Take one answer from what this agent is granted.
+
+Raises:
+    RateLimited: that is used up.
+"""
+
+
+async def _takes_nothing(_agent_id: AgentId) -> None:
+    """Answers are not limited."""
+
+
 class ClientAnswers:
     """Takes what clients answer."""
 
-    __slots__ = ("_calls", "_errands", "_recorder")
+    __slots__ = ("_calls", "_errands", "_recorder", "_take")
 
-    def __init__(self, calls: ToolCalls, errands: Errands, recorder: Recorder) -> None:
+    def __init__(self, calls: ToolCalls, errands: Errands, recorder: Recorder, take: TakeOf = _takes_nothing) -> None:
+        self._take = take
         self._calls = calls
         self._errands = errands
         self._recorder = recorder
@@ -100,7 +116,8 @@ class ClientAnswers:
         try:
             if not is_writable(answer.content):
                 raise InvalidInput("expected an answer that is nested less deeply")  # told as all are
-            answered = await self._calls.answer(given, AnswerTool.RESPOND, access.authorization)
+            take = partial(self._take, question.to_agent)
+            answered = await self._calls.answer(given, AnswerTool.RESPOND, access.authorization, take)
             sent.result = _untaken(question) if answered is None else answered.outcome
         except SidecarError as error:
             sent.result = error

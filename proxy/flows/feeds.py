@@ -131,6 +131,10 @@ class Feeds:
         """The feeds of one agent."""
         return tuple(self._feeds.get(AgentId(agent_id), {}).values())
 
+    def is_accepted(self, agent_id: AgentId, fingerprint: bytes) -> bool:
+        """Whether the Bridge takes this token, which a wait of the agent came with."""
+        return any(feed.access.stands_for(fingerprint) and feed.access.is_trusted() for feed in self.of(agent_id))
+
     def question_created(self, elicitation: Elicitation) -> None:
         """A question was created before our eyes: note it, and wake the agent it is for."""
         if self.parts.book.add(elicitation):

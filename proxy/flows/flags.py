@@ -48,7 +48,18 @@ def _is_less(after: FlagSet, before: FlagSet) -> bool:
 class FlagBoard:
     """The current flags and overrides of one sidecar."""
 
-    __slots__ = ("_clock", "_forced", "_groups", "_in_doubt", "_salt", "_store", "_turn", "_watchers", "flags")
+    __slots__ = (
+        "_clock",
+        "_forced",
+        "_groups",
+        "_hearers",
+        "_in_doubt",
+        "_salt",
+        "_store",
+        "_turn",
+        "_watchers",
+        "flags",
+    )
 
     def __init__(self, store: FlagStore, clock: Clock, *, salt: str, groups: Mapping[str, frozenset[str]]) -> None:
         self.flags = FlagSet()
@@ -58,6 +69,7 @@ class FlagBoard:
         self._groups = groups
         self._forced: dict[AgentId, tuple[Cohort, float | None]] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._hearers: list[Callable[[], None]] = []
         self._turn = asyncio.Lock()
         self._in_doubt = False
 
@@ -84,8 +96,12 @@ class FlagBoard:
                 self._forced = await self._store.forced()
                 self._notify()
             self._in_doubt = True
-            yield
-            self._in_doubt = False
+            try:
+                yield
+                self._in_doubt = False
+            finally:  # whoever leaves midway may have changed them
+                for heard in self._hearers:
+                    heard()
 
     def regroup(self, groups: Mapping[str, frozenset[str]]) -> None:
         """Take other groups, by name, for all later calls; parked waits look again."""
@@ -95,6 +111,10 @@ class FlagBoard:
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` after each change of flags or overrides."""
         self._watchers.append(watcher)
+
+    def hear(self, hearer: Callable[[], None]) -> None:
+        """Call `hearer` after each change that was stored, or may have been."""
+        self._hearers.append(hearer)
 
     async def change(self, patch: Patch, *, author: str, expected: int | None) -> FlagSet:
         """Apply a patch to the version that the caller saw (`expected`; None takes the current one).

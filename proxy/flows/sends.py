@@ -7,18 +7,18 @@ calls as well. The reply to the sender does not wait for it.
 Source: ARCHITECTURE.md 2.4; BRIDGE.md 2.1 (session abuse rule), 2.5 (limit, no idempotency).
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import orjson
 
-from proxy.core.allowances import Allowances
 from proxy.core.bridge_token import issued_to
 from proxy.core.bus import Ask
 from proxy.core.elicitation import Elicitation
-from proxy.core.errors import InvalidInput, SidecarError
+from proxy.core.errors import InvalidInput, SidecarError, StateUnavailable
+from proxy.core.identity import Identity, Witness
 from proxy.core.ids import parse_sequence
 from proxy.core.outcome import ElicitationOutcome
-from proxy.core.rate import Rate
 from proxy.core.routing import Route
 from proxy.core.secret import Secret
 from proxy.core.sends import DualSends, Send, ask_of, becomes_question, read_send
@@ -26,14 +26,19 @@ from proxy.flows.feeds import Feeds
 from proxy.flows.flags import FlagBoard
 from proxy.ports import QuestionBus, SendBridge
 
+Grants = Callable[[Identity], Awaitable[bool]]
+"""Take one question from what an agent is granted; False where nothing is left.
+
+Raises:
+    StateUnavailable: that cannot be told.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRule:
-    """Which sends become questions, how often, and how long such a question lives."""
+    """Which sends become questions, and how long such a question lives."""
 
     mode: DualSends
-    rate: Rate
-    """Of one sender."""
     life_s: float
 
 
@@ -50,10 +55,17 @@ class ArrivingSend:
 class Sends:
     """The senders' side of dual mode."""
 
-    __slots__ = ("_allowances", "_board", "_bridge", "_bus", "_feeds", "_rule")
+    __slots__ = ("_board", "_bridge", "_bus", "_feeds", "_grants", "_rule")
 
     def __init__(
-        self, feeds: Feeds, board: FlagBoard, rule: SendRule, *, bridge: SendBridge | None, bus: QuestionBus | None
+        self,
+        feeds: Feeds,
+        board: FlagBoard,
+        rule: SendRule,
+        *,
+        bridge: SendBridge | None,
+        bus: QuestionBus | None,
+        grants: Grants,
     ) -> None:
         """`bridge` is None where nobody can be asked in an agent's name."""
         self._feeds = feeds
@@ -61,17 +73,19 @@ class Sends:
         self._rule = rule
         self._bridge = bridge
         self._bus = bus
-        self._allowances = Allowances(rule.rate)
+        self._grants = grants
 
-    def arrived(self, body: bytes, credential: Secret) -> ArrivingSend | None:
+    async def arrived(self, body: bytes, credential: Secret, caller: Identity | None) -> ArrivingSend | None:
         """A call of `POST /event/store`, before it is relayed; None where it stays a message.
 
-        Whatever becomes of the call, `gone` has to be told.
+        `caller` is whoever is vouched for. Whatever becomes of the call, `gone` has to be told.
         """
         if self._bridge is None or self._rule.mode is DualSends.OFF:
             return None
         send = read_send(body)
         if send is None or not becomes_question(send, self._rule.mode) or not self._may_be_asked(send, credential):
+            return None
+        if not await self._is_granted(send, caller):
             return None
         self._feeds.parts.under_way.begin(send)
         return ArrivingSend(send=send, credential=credential, bridge=self._bridge)
@@ -82,9 +96,15 @@ class Sends:
         now = parts.clock.now()
         if issued_to(credential) not in {None, send.from_agent}:
             return False
-        if self._board.decide(send.to_agent, parts.breaker.way(now)).route is not Route.ELICITATION:
+        return self._board.decide(send.to_agent, parts.breaker.way(now)).route is Route.ELICITATION
+
+    async def _is_granted(self, send: Send, caller: Identity | None) -> bool:
+        """Whether the sender may put one more question, by the same allowance as for questions of its own."""
+        spender = caller or Identity(send.from_agent, Witness.CLAIM, is_proven=False)
+        try:
+            return await self._grants(spender)
+        except StateUnavailable:  # it stays a message
             return False
-        return self._allowances.take(send.from_agent, now)
 
     def stored(self, arriving: ArrivingSend, reply: bytes) -> None:
         """The Bridge has stored it, and this is what it replied: the question is made, whoever still waits for it."""

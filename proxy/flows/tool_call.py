@@ -6,7 +6,7 @@ elicitation does not serve is None: the door relays it to the MCP server it was 
 Source: ARCHITECTURE.md 2.2 (delivery `result`), PROTOCOL.md 4.2 (A1 x B1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -27,6 +27,17 @@ from proxy.flows.respond import Answers
 from proxy.flows.wait import WaitServed, serve_peek, serve_wait
 from proxy.mcp.inbound import AnswerTool
 from proxy.mcp.tools import tool_result
+
+Take = Callable[[], Awaitable[None]]
+"""Take one answer from what its agent is granted.
+
+Raises:
+    RateLimited: that is used up.
+"""
+
+
+async def take_nothing() -> None:
+    """It was taken before, or is not limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +192,13 @@ class ToolCalls:
             return question.to_agent
         return waited[-1] if waited else None
 
-    async def answer(self, given: GivenAnswer, tool: AnswerTool, authorization: str) -> ToolAnswered | None:
+    async def answer(
+        self, given: GivenAnswer, tool: AnswerTool, authorization: str, take: Take = take_nothing
+    ) -> ToolAnswered | None:
         """Take an answer; None when it belongs to no question of the elicitation way.
 
         Raises:
-            SidecarError: as `Answers.give`.
+            SidecarError: as `take` and `Answers.give`.
         """
         if not self._may_be_ours(given):
             return None
@@ -193,13 +206,13 @@ class ToolCalls:
         if access is None:
             return None
         try:
-            return await self._give(given, tool, access.secret)
+            return await self._give(given, tool, access.secret, take)
         except TokenRefused:
             if not access.is_own:
                 raise
             self._sessions.forget(given.agent_id, access.secret)
         renewed = await self.access_for(given.agent_id, "")
-        return None if renewed is None else await self._give(given, tool, renewed.secret)
+        return None if renewed is None else await self._give(given, tool, renewed.secret, take_nothing)
 
     def _may_be_ours(self, given: GivenAnswer) -> bool:
         question = self._feeds.parts.book.get(given.answer.elicitation_id)
@@ -209,7 +222,7 @@ class ToolCalls:
         is_askers = question.from_agent == given.agent_id != question.to_agent
         return not (is_askers and given.answer.kind is AnswerKind.CANCEL)
 
-    async def _give(self, given: GivenAnswer, tool: AnswerTool, secret: Secret) -> ToolAnswered | None:
+    async def _give(self, given: GivenAnswer, tool: AnswerTool, secret: Secret, take: Take) -> ToolAnswered | None:
         try:
             if not await self._answers.look_up(given, secret):
                 return None
@@ -219,6 +232,7 @@ class ToolCalls:
             return None
         except BridgeFault:  # it cannot be told now: the legacy way is always right
             return None
+        await take()
         taken = await self._answers.give(given, secret)
         return ToolAnswered(tool_result(self._reply(given, tool)), taken.outcome)
 

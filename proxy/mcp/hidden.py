@@ -51,6 +51,8 @@ def hides_call(message: Message, body: bytes, names: ToolNames) -> bool:
 
 
 def _holds_call(body: bytes, known: frozenset[str]) -> bool:
+    if not _may_name(body, known):
+        return False
     if len(body) > MAX_TRIED_BYTES:
         return True
     try:
@@ -62,6 +64,12 @@ def _holds_call(body: bytes, known: frozenset[str]) -> bool:
     return any(name in known for message in _each(value) for name in _tools_called(message))
 
 
+def _may_name(body: bytes, known: frozenset[str]) -> bool:
+    """Whether one of the names may stand in a body: as it is, escaped, or in an encoding in which it would not show."""
+    is_plain = b"\\" not in body and json.detect_encoding(body) in _UTF8
+    return not is_plain or any(name.encode() in body for name in known)
+
+
 def _each(value: object) -> Iterator[_Members]:
     if isinstance(value, _Members):
         yield value
@@ -69,10 +77,11 @@ def _each(value: object) -> Iterator[_Members]:
         yield from (item for item in value if isinstance(item, _Members))
 
 
-def _tools_called(message: _Members) -> Iterator[object]:
+def _tools_called(message: _Members) -> Iterator[str]:
     if _CALL in message.all("method"):
         for params in message.all("params"):
-            yield from params.all("name") if isinstance(params, _Members) else ()
+            names = params.all("name") if isinstance(params, _Members) else []
+            yield from (name for name in names if isinstance(name, str))
 
 
 def _is_ambiguous(params: bytes, names: ToolNames) -> bool:

@@ -18,7 +18,7 @@ from proxy.core.errors import Fault, SidecarError
 from proxy.core.outcome import Door, ElicitationOutcome, Result
 from proxy.core.routing import Reason, Route
 from proxy.core.signing import Refusal as SignatureRefusal
-from proxy.core.suspicion import Breach
+from proxy.core.suspicion import OBSERVABLE
 
 PREFIX: Final = "elicit_sidecar_"
 """Prefix of every metric of ours. Source: ARCHITECTURE.md 3.6."""
@@ -154,6 +154,8 @@ CATALOGUE: Final = (
     _seconds("journal_write_seconds", "Duration of one commit of the journal, with the wait for the disk.", _WRITE_S),
     _gauge("journal_waiting", "Changes that wait to become durable."),
     _gauge("journal_trouble", "1 while the state store does not take what is written: the state is in memory only."),
+    _gauge("audit_trouble", "1 while the state store does not take the entries of the audit trail."),
+    _gauge("audit_waiting", "Entries of the audit trail that wait to become durable."),
     _counter("journal_troubles_total", "How often the state store has begun to refuse what is written."),
     _gauge("state_set_aside", "1 when the state was found damaged at the start and a fresh one was begun."),
     _gauge("inbox_bytes", "Copies of messages on their way to agents.", unit="bytes"),
@@ -179,7 +181,7 @@ CATALOGUE: Final = (
     _counter(
         "breaches_let_through_total",
         "Calls that were let through although a rule that is only observed would refuse them.",
-        breach=tuple(Breach),
+        breach=OBSERVABLE,
     ),
 )
 """Every metric of ours, in the order of the exposition; those of process, memory and platform come on top."""

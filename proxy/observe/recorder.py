@@ -34,6 +34,9 @@ _CODES: Final = frozenset(_KNOWN["errors_total"]["code"])
 _FALLBACKS: Final = frozenset(_KNOWN["fallbacks_total"]["reason"])
 _KINDS: Final = frozenset(AgentKind)
 
+_BREACHES: Final = {AnswerForbidden.code: Breach.FOREIGN_ANSWER, HostRefused.code: Breach.HOST}
+"""Errors of calls of agents that watchers hear of, besides what is said with `suspect`."""
+
 _SUSPICIOUS: Final = frozenset({ElicitationOutcome.CONFLICT, ElicitationOutcome.FORBIDDEN, ElicitationOutcome.INVALID})
 _WORRYING: Final = _SUSPICIOUS | {ElicitationOutcome.UNDELIVERED}
 
@@ -92,6 +95,9 @@ class OutcomeRecorder:
             self._errors[code] += 1
             self._metrics.count("errors_total", code, outcome.fault or Fault.OURS)
         self._count_elicitations(outcome)
+        breach = None if outcome.door is Door.ADMIN else _BREACHES.get(outcome.error_code)
+        if breach is not None:
+            self._tell(Suspicion(breach=breach, rule="", agent_id=outcome.agent_id, is_enforced=True))
         write_outcome(_LOG, outcome)
 
     def _count_wait(self, outcome: Outcome) -> None:
@@ -128,6 +134,8 @@ class OutcomeRecorder:
     def elicitation(self, outcome: ElicitationOutcome, agent_id: str) -> None:
         """Take note of something that happened to an elicitation outside of a served call."""
         self._count_elicitation(outcome)
+        if outcome is ElicitationOutcome.FORBIDDEN:
+            self._tell(Suspicion(breach=Breach.FOREIGN_ANSWER, rule="", agent_id=agent_id, is_enforced=True))
         if outcome in _WORRYING:
             _LOG.warning("elicitation", outcome=outcome.value, agent_id=agent_id)
         else:
@@ -142,16 +150,19 @@ class OutcomeRecorder:
                 self._metrics.count("signature_failures_total", suspicion.rule)
             case Breach.REPLAY:
                 self._metrics.count("replays_total")
-            case Breach.LIMIT:
-                pass  # counted by `limited`
+            case Breach.LIMIT | Breach.FOREIGN_ANSWER | Breach.HOST:
+                pass  # counted by `limited`, and by the outcomes of their calls
         if not suspicion.is_enforced:
             self._metrics.count("breaches_let_through_total", suspicion.breach)
         write_suspicion(_LOG, suspicion)
+        self._tell(suspicion)
+
+    def _tell(self, suspicion: Suspicion) -> None:
         for watcher in self._watchers:
             watcher(suspicion)
 
     def watch(self, watcher: Callable[[Suspicion], None]) -> None:
-        """Tell this one of every suspicion, too."""
+        """Tell this one of every suspicion, and of foreign answers and names, which are told of by their calls."""
         self._watchers.append(watcher)
 
     def limited(self, limit: LimitName, *, is_allowed: bool) -> None:

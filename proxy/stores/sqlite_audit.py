@@ -6,7 +6,7 @@ cut off, put in or altered at the end stays a break that a check finds.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from proxy.core.audit import (
     DEFAULT_BOUNDS,
@@ -23,8 +23,12 @@ from proxy.stores.writer import SqliteWriter
 
 _COLUMNS = (
     "number, at_ms, CAST(who AS BLOB), CAST(what AS BLOB), CAST(subject AS BLOB), CAST(details AS BLOB), "
-    "CAST(previous AS BLOB), CAST(digest AS BLOB)"
+    "CAST(previous AS BLOB), CAST(digest AS BLOB), "
+    "typeof(at_ms) || typeof(who) || typeof(what) || typeof(subject) || typeof(details) || typeof(previous) "
+    "|| typeof(digest)"
 )
+_TYPES = "integer" + 4 * "text" + 2 * "blob"
+"""What the columns hold, but for a row that somebody has altered."""
 
 
 class SqliteAuditTrail:
@@ -61,12 +65,12 @@ class SqliteAuditTrail:
 
     async def head(self) -> Head:
         """The head; see the port."""
-        return await self._writer.run(_head)
+        return await self._writer.run(read_head)
 
     async def whole(self) -> Trail:
         """All of it; see the port."""
         return await self._writer.run(
-            lambda connection: Trail(entries=_read(connection, after=None, limit=-1), head=_head(connection))
+            lambda connection: Trail(entries=_read(connection, after=None, limit=-1), head=read_head(connection))
         )
 
     def _rotated(self, connection: sqlite3.Connection, head: Head, at: float) -> Head:
@@ -85,11 +89,12 @@ class SqliteAuditTrail:
 
     def _write_back(self, connection: sqlite3.Connection) -> None:
         """That there was more than a fresh file holds; on the writer's thread."""
-        if self._last is not None and self._last.number > _head(connection).number:
+        if self._last is not None and self._last.number > read_head(connection).number:
             _insert(connection, loss_after(self._last.head, at=self._last.at_ms / 1000))
 
 
-def _head(connection: sqlite3.Connection) -> Head:
+def read_head(connection: sqlite3.Connection) -> Head:
+    """The head, from where it is kept apart. Blocks."""
     row = connection.execute("SELECT number, digest FROM audit_head").fetchone()
     return Head(*row) if row else Head()
 
@@ -97,7 +102,7 @@ def _head(connection: sqlite3.Connection) -> Head:
 def _next_to(connection: sqlite3.Connection) -> Head:
     """What the next entry follows."""
     row = connection.execute("SELECT number, CAST(digest AS BLOB) FROM audit ORDER BY number DESC LIMIT 1").fetchone()
-    head, last = _head(connection), Head(*row) if row else Head()
+    head, last = read_head(connection), Head(*row) if row else Head()
     if not head.number:
         return last
     return Head(max(head.number, last.number), head.digest)
@@ -125,25 +130,29 @@ def _insert(connection: sqlite3.Connection, entry: Entry) -> None:
 
 
 def _read(connection: sqlite3.Connection, *, after: int | None, limit: int) -> tuple[Entry, ...]:
+    return tuple(each_entry(connection, after=after, limit=limit))
+
+
+def each_entry(connection: sqlite3.Connection, *, after: int | None, limit: int) -> Iterator[Entry]:
+    """The entries as they stand there, one by one; -1 is no limit. Blocks."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM audit WHERE ?1 IS NULL OR number > ?1 ORDER BY number LIMIT ?2",  # noqa: S608  # ours
         (after, limit),
     )
-    return tuple(
-        Entry(
+    for number, at_ms, who, what, subject, details, previous, digest, types in rows:
+        yield Entry(
             number=number,
             at_ms=at_ms,
             who=_text(who),
             what=_text(what),
             subject=_text(subject),
             details=_text(details),
-            previous=previous,
-            digest=digest,
+            previous=previous or b"",
+            # Columns of other types may hold the same octets: without its digest the entry is none that we wrote.
+            digest=digest if types == _TYPES else b"",
         )
-        for number, at_ms, who, what, subject, details, previous, digest in rows
-    )
 
 
-def _text(octets: bytes) -> str:
+def _text(octets: bytes | None) -> str:
     """Text as it stands there, also where it is no UTF-8; that has no canonical form then."""
-    return octets.decode("utf-8", "surrogateescape")
+    return (octets or b"").decode("utf-8", "surrogateescape")

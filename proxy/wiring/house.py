@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from proxy.core.breaker import Breaker, BreakerState
 from proxy.core.errors import StateUnavailable
 from proxy.core.flags import FlagSet
 from proxy.core.journal import Change
+from proxy.core.limits import QUESTIONS
 from proxy.core.pace import Pace
 from proxy.core.routing import Way
 from proxy.core.sends import DualSends
@@ -48,8 +50,10 @@ from proxy.observe.journal_meter import JournalMeter
 from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
 from proxy.upstream.parked_questions import Watch
+from proxy.wiring.audit import bind_gauges, open_audit, security_facts_of
 from proxy.wiring.books import Books
 from proxy.wiring.descriptors import descriptor_limit
+from proxy.wiring.ingress import open_ingress
 from proxy.wiring.mcp_rooms import McpInside, McpRooms
 from proxy.wiring.outside import Outside
 from proxy.wiring.trust import open_gate, origins
@@ -74,6 +78,7 @@ class House:
             incapable_s=config.breaker.incapable_s,
         )
         self.board = FlagBoard(outside.store, self._clock, salt=config.flags.salt, groups=_members(config))
+        self.audit = open_audit(outside.kept.audit, self._clock, self.board, self._recorder)
         self.journal = JournalKeeper(outside.kept.journal, self._clock, self._snapshot, JournalMeter(self._metrics))
         self._books = books = Books(self._clock, self.journal.write, redeliver_s=config.wait.redeliver_s)
         errands = Errands(self._spawn)
@@ -111,7 +116,7 @@ class House:
             )
         self._replies = SendReplies(self.feeds, outside.sends)
         self._answers = Answers(self.feeds, self._replies.tell)
-        self._gate = open_gate(config, outside, self._recorder)
+        self._gate = open_gate(config, outside, self._recorder, is_known=self.feeds.is_accepted)
         self.doorman = Doorman(descriptor_limit(), DescriptorMeter(self._metrics))
         self._waits = self._wait_door()
         self.board.watch(self._waits.reconsider)
@@ -170,6 +175,8 @@ class House:
         kept.watch(self.journal.fall_behind)
         self.start(self.journal.run(), "journal", stack)
         stack.push_async_callback(self.journal.close)
+        self.start(self.audit.run(), "audit", stack)
+        stack.push_async_callback(self.audit.close)
         # Unwinds after the ports: a call that still comes in while they finish may begin a poll.
         stack.push_async_callback(self.close)
 
@@ -203,6 +210,7 @@ class House:
                 "inbox_dropped": lambda: self._books.inbox.dropped,
             }
         )
+        bind_gauges(self.audit, self._metrics)
         self._metrics.bind_labelled("breaker_state", self._breaker_states)
         self._metrics.bind_labelled("tls_certificate_expiry_seconds", self._outside.tls.expiry)
 
@@ -240,6 +248,14 @@ class House:
             sends=self._sends(),
             replies=self._replies,
             board=self.board,
+            admission=self._gate.admission,
+            recorder=self._recorder,
+            clock=self._clock,
+        )
+        sse = SseDoors(
+            relay=self._outside.mcp.relay,
+            upstream=config.bridge.mcp_url or config.bridge.url,
+            path=config.bridge.sse_path,
             recorder=self._recorder,
             clock=self._clock,
         )
@@ -255,25 +271,21 @@ class House:
             wait_paths=frozenset(config.wait.paths),
             mcp_path=config.bridge.mcp_path,
             allowed_hosts=self._allowed_hosts(config.listen.data),
-            sse=SseDoors(
-                relay=self._outside.mcp.relay,
-                upstream=config.bridge.mcp_url or config.bridge.url,
-                path=config.bridge.sse_path,
-                recorder=self._recorder,
-                clock=self._clock,
-            ),
+            sse=sse,
+            ingress=open_ingress(config, self._outside, self._gate, sse, recorder=self._recorder),
         )
         return build_data_app(parts)
 
     def called_at(self, bound: Address) -> None:
         """Agents call us at this address, for which signatures are made."""
         found = origins(self.config, bound)
-        self._gate.admission.take_keys(Verifier(self._outside.keys, origins=found))
+        self._outside.keys.give(lambda ring: self._gate.admission.take_keys(Verifier(ring, origins=found)))
 
     def _sends(self) -> Sends:
-        dual, limits = self._loaded.config.dual, self._loaded.config.limits
-        rule = SendRule(mode=DualSends(dual.sends), rate=limits.questions, life_s=dual.life_s)
-        return Sends(self.feeds, self.board, rule, bridge=self._outside.sends, bus=self._outside.bus)
+        dual, outside = self._loaded.config.dual, self._outside
+        rule = SendRule(mode=DualSends(dual.sends), life_s=dual.life_s)
+        grants = partial(self._gate.admission.grants, QUESTIONS)
+        return Sends(self.feeds, self.board, rule, bridge=outside.sends, bus=outside.bus, grants=grants)
 
     def _wait_door(self) -> WaitDoor:
         config = self._loaded.config
@@ -297,6 +309,7 @@ class House:
             errands=parts.errands,
             clock=self._clock,
             spawn=self._spawn,
+            admission=self._gate.admission,
         )
 
     async def close(self) -> None:
@@ -324,6 +337,8 @@ class House:
                 board=self.board,
                 recorder=self._recorder,
                 clock=self._clock,
+                audit=self.audit,
+                security_facts=security_facts_of(self.audit, lambda: self.config, self._clock),
                 tokens=tokens,
                 allowed_hosts=self._allowed_hosts(config.listen.admin),
                 version=__version__,
@@ -365,7 +380,7 @@ class House:
         in_memory = [f"state is in memory only: {self.journal.trouble}"] if self.journal.trouble else []
         draining = ["draining"] if self.feeds.draining else []
         short = ["short of file descriptors: new connections are turned away"] if self.doorman.is_refusing else []
-        return [*draining, *short, *in_memory, *self._outside.kept.reasons(), *self._outside.tls.reasons()]
+        return [*draining, *short, *in_memory, *self.audit.reasons(), *self._outside.reasons()]
 
     def _clear_caches(self) -> dict[str, int]:
         """Forget what can be learned again; never a question, an answer or a cursor."""

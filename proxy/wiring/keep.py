@@ -24,9 +24,8 @@ from proxy.downstream.connection import AGENTS_BOUNDS, OPERATORS_BOUNDS, PortBou
 from proxy.ports import Clock
 from proxy.wiring.clock import LoopClock
 from proxy.wiring.house import House
-from proxy.wiring.outside import open_outside
+from proxy.wiring.outside import Outside, open_outside
 from proxy.wiring.reload import ConfigSource, reload_when_wanted, watch_file
-from proxy.wiring.tls import Tls
 
 DRAIN_S: Final = 0.3
 """How long calls may go on after a stop, in seconds.
@@ -69,10 +68,10 @@ async def keep_house(
     """
     try:
         async with AsyncExitStack() as stack:
-            house, bound, tls = await _open(loaded, stack, stop, clock or LoopClock())
-            house.start(tls.keep_fresh(), "certificates", stack)
+            house, bound, outside = await _open(loaded, stack, stop, clock or LoopClock())
+            house.start(outside.tls.keep_fresh(), "certificates", stack)
             if source is not None:
-                house.start(reload_when_wanted(house, source, tls.wanted), "reload", stack)
+                house.start(reload_when_wanted(house, source, outside.tls.wanted, outside.keys.wanted), "reload", stack)
                 house.start(watch_file(source), "watch of the configuration", stack)
             ready(bound)
             await stop.wait()
@@ -86,7 +85,9 @@ async def keep_house(
         raise
 
 
-async def _open(loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, clock: Clock) -> tuple[House, Bound, Tls]:
+async def _open(
+    loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, clock: Clock
+) -> tuple[House, Bound, Outside]:
     config = loaded.config
     tokens = await asyncio.to_thread(read_admin_tokens, config)
     outside = await open_outside(config, clock, stack)
@@ -109,7 +110,7 @@ async def _open(loaded: Loaded, stack: AsyncExitStack, stop: asyncio.Event, cloc
         tls=admin_tls,
     )
     house.start(house.sweep(), "sweeper", stack)
-    return house, Bound(data=data, admin=admin), tls
+    return house, Bound(data=data, admin=admin), outside
 
 
 async def _close_together(stacks: Iterable[AsyncExitStack]) -> None:

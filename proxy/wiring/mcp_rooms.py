@@ -11,10 +11,12 @@ from proxy.downstream.mcp_asking import Asking
 from proxy.downstream.mcp_down import DownDoor
 from proxy.downstream.mcp_eras import EraDoors
 from proxy.downstream.mcp_http import McpDoor
+from proxy.downstream.mcp_trust import McpTrust
 from proxy.downstream.mcp_up import UpDoor
 from proxy.downstream.mcp_wait import McpWaits
 from proxy.downstream.relay import Relay
 from proxy.downstream.tool_list import ToolList
+from proxy.flows.admission import Admission
 from proxy.flows.asked_wait import AskedWaits
 from proxy.flows.client_answers import ClientAnswers
 from proxy.flows.client_questions import ClientQuestions
@@ -41,6 +43,11 @@ def tool_names(config: Config) -> ToolNames:
     return ToolNames(wait=frozenset(wait.tools), respond=frozenset(wait.respond_tools), send=frozenset(wait.send_tools))
 
 
+def mcp_is_bridge(config: Config) -> bool:
+    """Whether the MCP server is the Bridge itself, so that a token for the one is a token for the other."""
+    return config.bridge.source == "mcp" or config.bridge.mcp_url in {"", config.bridge.url}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McpOutside:
     """What the MCP rooms reach for."""
@@ -61,6 +68,7 @@ class McpInside:
     errands: Errands
     clock: Clock
     spawn: Spawn
+    admission: Admission
 
 
 class McpRooms:
@@ -103,6 +111,7 @@ class McpRooms:
             clock=self.inside.clock,
             default_timeout_s=int(config.wait.default_timeout_s),
             tools=self.tools,
+            trust=McpTrust(admission=self.inside.admission, names=tool_names(config)),
             is_in_use=self._is_in_use,
         )
 
@@ -135,13 +144,13 @@ class McpRooms:
             hold_cap_s=config.wait.mcp_hold_s,
             guide_url=config.legacy.guide_url,
             server_asks=config.bridge.source == "mcp",
-            is_bridge=config.bridge.source == "mcp" or config.bridge.mcp_url in {"", config.bridge.url},
+            is_bridge=mcp_is_bridge(config),
         )
 
     def asking(self, errands: Errands) -> Asking:
         """How questions reach clients themselves; `errands` are what brings their answers to the Bridge."""
         inside, agent = self.inside, self._config.agent
-        answers = ClientAnswers(inside.calls, errands, inside.recorder)
+        answers = ClientAnswers(inside.calls, errands, inside.recorder, inside.admission.take_answer_of)
         return Asking(
             rule=DeliveryRule(
                 to_all=agent.delivery == "elicit",

@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from yarl import URL
 
-from proxy.config.keys import read_key_ring
 from proxy.config.schema import Config
 from proxy.core.contact import Contact
-from proxy.core.key_ring import KeyRing
 from proxy.downstream.relay import Relay
 from proxy.downstream.relay_upstream import open_relay_session
 from proxy.flows.errands import Errands
@@ -24,7 +23,9 @@ from proxy.upstream.mcp_http import HttpMcpServer
 from proxy.upstream.session import open_bridge_session
 from proxy.wiring.bridge_clock import BridgeClock
 from proxy.wiring.bridges import choose_bridge
+from proxy.wiring.keys import Keys
 from proxy.wiring.mcp_rooms import McpOutside
+from proxy.wiring.outgoing import call_signer, outgoing_head
 from proxy.wiring.state import Kept, open_state
 from proxy.wiring.tls import Tls
 
@@ -39,14 +40,19 @@ class Outside:
     kept: Kept
     """What an earlier process has kept, and where this one keeps it."""
     bridge: Bridge
+    rest: Bridge
+    """The Bridge's own elicitation, whatever `bridge.source` is."""
     relay: Relay
     mcp: McpOutside
     """The way to the MCP server, which may be elsewhere."""
     clock: BridgeClock
+    machine: Clock
+    """The time of this machine, by which signatures are made and judged: a Bridge has no say in how long one is good.
+    """
     group: asyncio.TaskGroup
     tls: Tls
     """Of the way to the Bridge, and of our ports."""
-    keys: KeyRing = field(default_factory=KeyRing)
+    keys: Keys
     """By which agents sign."""
     contacts: tuple[Contact, ...] = ()
     """Whether those that we call can be reached."""
@@ -57,31 +63,40 @@ class Outside:
     sends: SendBridge | None = None
     """The Bridge as far as agents are spoken for by their sidecars."""
 
+    def reasons(self) -> list[str]:
+        """What of it is not as it should be, for operators."""
+        return [*self.kept.reasons(), *self.tls.reasons(), *self.keys.reasons()]
+
 
 async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) -> Outside:
     """Open everything; the stack closes it, the tasks first. `machine` is the clock of this machine.
 
     Raises:
         StateUnavailable: the state store cannot be opened.
-        ConfigError: a certificate, a key or the authorities for the Bridge are not in order.
+        ConfigError: a certificate, a key, the key file or the authorities for the Bridge are not in order.
     """
     tls = Tls(config, machine)
     trusted = await tls.bridge()
     clock = BridgeClock(machine)
     state = await open_state(config, clock, stack)
-    keys = await asyncio.to_thread(read_key_ring, config)
+    keys = Keys(config)
+    await keys.open()
+    signer = call_signer(config, keys, machine)
     connect_s, limit_s = config.bridge.connect_timeout_s, config.bridge.request_timeout_s
     relay_session = await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s, tls=trusted))
     url, mcp_url = URL(config.bridge.url), URL(config.bridge.mcp_url or config.bridge.url)
-    session = await stack.enter_async_context(
-        open_bridge_session(connect_timeout_s=connect_s, tls=trusted, bridge=url.origin(), dated=clock.heard)
+    ours = open_bridge_session(
+        connect_timeout_s=connect_s, tls=trusted, bridge=url.origin(), dated=clock.heard, signer=signer
     )
+    session = await stack.enter_async_context(ours)
+    head, mcp_head = (outgoing_head(config, each, signer) for each in (url, mcp_url))
     group = await stack.enter_async_context(asyncio.TaskGroup())
     endpoint = mcp_url.with_path(config.bridge.mcp_path)
 
     def spawn(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":
         return group.create_task(work, name=name)
 
+    stack.callback(spawn(keys.keep_fresh(), "key file").cancel)
     # Unwinds from below: calls are given up, the server has a moment to hear of it, then what is left is dropped.
     errands = Errands(spawn)
     stack.callback(errands.close)
@@ -89,34 +104,36 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
     upstream = HttpMcpUpstream(
         session, endpoint, clock=clock, spawn=errands.begin, request_timeout_s=limit_s, contact=contacts[1]
     )
-
-    async def say_goodbye(died_of: type[BaseException] | None, *_: object) -> None:
-        if died_of is None:  # a house that falls in has no tasks to do it with
-            await upstream.close()
-
-    stack.push_async_exit(say_goodbye)
+    stack.push_async_exit(partial(_say_goodbye, upstream))
     http = HttpBridge(session, url, request_timeout_s=limit_s, contact=contacts[0])
     chosen = choose_bridge(config, http, upstream, clock=clock, spawn=spawn)
     return Outside(
         store=state.flags,
         kept=state.kept,
         bridge=chosen.bridge,
+        rest=http,
         bus=chosen.bus,
         asking=chosen.asking,
         sends=chosen.sends,
         contacts=contacts,
-        relay=Relay(relay_session, url, contacts[0]),
+        relay=Relay(relay_session, url, contacts[0], head),
         mcp=McpOutside(
-            relay=Relay(relay_session, mcp_url, contacts[1]),
+            relay=Relay(relay_session, mcp_url, contacts[1], mcp_head),
             server=HttpMcpServer(session, endpoint, request_timeout_s=limit_s),
             upstream=upstream,
             exchanges=state.exchanges,
         ),
         clock=clock,
+        machine=machine,
         group=group,
         tls=tls,
         keys=keys,
     )
+
+
+async def _say_goodbye(upstream: HttpMcpUpstream, died_of: type[BaseException] | None, *_: object) -> None:
+    if died_of is None:  # a house that falls in has no tasks to do it with
+        await upstream.close()
 
 
 def _contact(name: str, clock: Clock) -> Contact:

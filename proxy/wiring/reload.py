@@ -40,13 +40,13 @@ async def watch_file(source: ConfigSource) -> None:
     await watch_files({} if source.path is None else {source.path: source.mark}, source.wanted)
 
 
-async def reload_when_wanted(house: House, source: ConfigSource, certificates: asyncio.Event | None = None) -> None:
-    """Reload each time it is wanted, for as long as the house stands; the `certificates` are then wanted as well."""
+async def reload_when_wanted(house: House, source: ConfigSource, *files: asyncio.Event) -> None:
+    """Reload each time it is wanted, for as long as the house stands; these other `files` are then wanted as well."""
     while True:
         await source.wanted.wait()
         source.wanted.clear()
-        if certificates is not None:
-            certificates.set()
+        for each in files:
+            each.set()
         try:
             loaded = await asyncio.to_thread(source.load)
         except ConfigError as error:

@@ -82,6 +82,7 @@ class StdioHouse(House):
             asking=self._mcp.asking(Errands(pipe.begin)),
             tools=self._mcp.tools,
             names=tool_names(config),
+            admission=inside.admission,
             recorder=inside.recorder,
             clock=inside.clock,
             agent_id=AgentId(config.agent.id) if config.agent.id else None,

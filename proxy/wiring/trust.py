@@ -1,6 +1,7 @@
 """Builds what stands before the doors of the data port: identities, signatures, limits."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from proxy.config.schema import Config
 from proxy.config.shapes import Address
@@ -9,13 +10,17 @@ from proxy.core.limits import LimitName
 from proxy.core.rate import Rate
 from proxy.core.signature_fields import Origin, parse_origin
 from proxy.downstream.gate import Gate
-from proxy.flows.admission import Admission, AdmissionRules
+from proxy.flows.admission import Admission, AdmissionRules, Known
 from proxy.ports import Recorder
 from proxy.stores.memory_limits import MemoryLimitStore
+from proxy.wiring.mcp_rooms import mcp_is_bridge, tool_names
 from proxy.wiring.outside import Outside
 
+MAX_STRANGERS: Final = 10_000
+"""Names that nobody has proven and that are counted at the same time. Source: ours."""
 
-def open_gate(config: Config, outside: Outside, recorder: Recorder) -> Gate:
+
+def open_gate(config: Config, outside: Outside, recorder: Recorder, *, is_known: Known) -> Gate:
     """The gate that this configuration asks for; signatures are judged once it is told by which keys."""
     rules = AdmissionRules(
         identity=config.identity.mode,
@@ -27,10 +32,18 @@ def open_gate(config: Config, outside: Outside, recorder: Recorder) -> Gate:
         rules,
         nonces=outside.kept.nonces,
         limits=MemoryLimitStore(),
-        clock=outside.clock,
+        of_strangers=MemoryLimitStore(MAX_STRANGERS),
+        clock=outside.machine,
         recorder=recorder,
+        is_known=is_known,
     )
-    return Gate(admission=admission, wait_paths=frozenset(config.wait.paths))
+    return Gate(
+        admission=admission,
+        wait_paths=frozenset(config.wait.paths),
+        mcp_path=config.bridge.mcp_path,
+        mcp_is_bridge=mcp_is_bridge(config),
+        names=tool_names(config),
+    )
 
 
 def limits_in_force(config: Config) -> Mapping[LimitName, Rate]:
@@ -48,5 +61,6 @@ def limits_in_force(config: Config) -> Mapping[LimitName, Rate]:
 
 def origins(config: Config, bound: Address) -> tuple[Origin, ...]:
     """By which addresses signed calls may have been made to us, who listen there."""
-    named = config.signatures.origins or (f"http://{bound}",)
+    scheme = "https" if config.listen.tls_cert_file else "http"
+    named = config.signatures.origins or (f"{scheme}://{bound}",)
     return tuple(parse_origin(each) for each in named)

@@ -18,8 +18,11 @@ LOOK_MS: Final = 1000
 _log: Final = logger("proxy.wiring.watch")
 
 
-FileMark = tuple[int, int, int]
-"""Change time in nanoseconds, size in bytes and inode: a file that was written or replaced has another one."""
+FileMark = tuple[int, int, int, int]
+"""Time of the last writing in nanoseconds, size in bytes, inode and mode.
+
+A file that was written, replaced or opened to others has another one.
+"""
 
 
 def mark_of(path: Path | None) -> FileMark | None:
@@ -28,7 +31,7 @@ def mark_of(path: Path | None) -> FileMark | None:
         found = None if path is None else path.stat()
     except OSError:
         return None
-    return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+    return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)
 
 
 def marks_of(paths: Iterable[Path]) -> dict[Path, FileMark | None]:

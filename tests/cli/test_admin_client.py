@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.admin_client import AdminClient
-from tests.support.house import OPERATOR, VIEWER
+from tests.support.certificates import Authority, overrides
+from tests.support.house import OPERATOR, VIEWER, house, write_tokens
 from tests.support.raw_upstream import RawUpstream, answers, raw_upstream
 
 
@@ -96,3 +97,29 @@ def test_a_configuration_that_is_not_in_order_is_a_usage_error(
         AdminClient(config, None, None)
     assert end.value.code == 2
     assert "listn" in capsys.readouterr().err
+
+
+@pytest.mark.requirement("tls.listeners")
+async def test_a_port_with_tls_is_called_by_the_certificate_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = Authority(tmp_path)
+    # Its names are others than the address that is called: the certificate itself is what counts.
+    shown, other = ours.pair("admin", ours.issue("sidecar.example")), ours.pair("other")
+    tokens = await asyncio.to_thread(write_tokens, tmp_path)
+    keys = {**overrides(shown, admin=True), "admin.token_file": str(tokens)}
+    async with house("http://127.0.0.1:1", keys) as made:
+        admin = f"127.0.0.1:{made.bound.admin.port}"
+
+        def call() -> dict[str, object]:
+            return AdminClient(None, admin, tokens).call("GET", "/feature_flags")
+
+        for pair in (shown, other):
+            monkeypatch.setenv("ELICIT_SIDECAR_LISTEN_ADMIN_TLS_CERT_FILE", str(pair.cert))
+            monkeypatch.setenv("ELICIT_SIDECAR_LISTEN_ADMIN_TLS_KEY_FILE", str(pair.key))
+            if pair is shown:
+                assert (await asyncio.to_thread(call))["version"] == 1
+                continue
+            with pytest.raises(SystemExit):  # of the same authority, and not the one
+                await asyncio.to_thread(call)
+        assert f"no sidecar answers at https://{admin}" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proxy.cli.check import command
+from tests.support.certificates import DAY, Authority, now
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
@@ -113,6 +114,23 @@ def test_the_token_file_is_checked_too(file: Path, tmp_path: Path) -> None:
     assert bad.exit_code == 2
     assert "admin.token_file: expected file mode 0600, got 0644" in bad.stderr
     assert "geheim" not in bad.output
+
+
+@pytest.mark.requirement("tls.expiry")
+def test_an_expired_certificate_is_a_warning_and_a_missing_one_an_error(file: Path, tmp_path: Path) -> None:
+    ours = Authority(tmp_path)
+    pair = ours.pair("port", ours.issue(since=now() - 9 * DAY, until=now() - DAY))
+    file.write_text(f'[listen]\ntls_cert_file = "{pair.cert}"\ntls_key_file = "{pair.key}"\n', "utf-8")
+    good = _check(file)
+    assert good.exit_code == 0
+    assert good.stderr.startswith("warning: listen.tls_cert_file: the certificate expired on ")
+    assert tomllib.loads(good.stdout)["listen"]["tls_cert_file"] == str(pair.cert)
+    (warning,) = orjson.loads(_check(file, "--json").stdout)["warnings"]
+    assert f"warning: {warning}\n" == good.stderr
+    pair.key.unlink()
+    bad = _check(file)
+    assert bad.exit_code == 2
+    assert bad.stderr == f"{pair.key}: listen.tls_key_file: expected a readable file, got No such file or directory\n"
 
 
 def test_no_password_is_printed(file: Path) -> None:

@@ -26,6 +26,9 @@ def test_the_defaults_go_together() -> None:
         ({"flags.elicitation_whitelist": "a,b", "flags.elicitation_denylist": "b"}, "flags.elicitation_whitelist"),
         ({"bridge.poll_idle_ms": "99"}, "bridge.poll_idle_ms"),
         ({"bridge.poll_fast_ms": "2001"}, "bridge.poll_fast_ms"),
+        ({"listen.tls_key_file": "/k"}, "listen.tls_key_file"),
+        ({"bridge.url": "https://x", "bridge.client_key_file": "/k"}, "bridge.client_key_file"),
+        ({"bridge.ca_file": "/c"}, "bridge.ca_file"),
     ],
 )
 def test_keys_that_contradict_each_other_are_one_problem(settings: dict[str, str], key: str) -> None:
@@ -46,6 +49,8 @@ def test_keys_that_contradict_each_other_are_one_problem(settings: dict[str, str
         {"flags.elicitation_whitelist": "canary", "flags.elicitation_denylist": "alice", "groups.canary": "alice"},
         {"flags.elicitation_whitelist": "alice,alice"},
         {"bridge.poll_fast_ms": "500", "bridge.poll_idle_ms": "500"},
+        {"listen.tls_cert_file": "/c", "listen.tls_key_file": "/k"},
+        {"bridge.mcp_url": "https://x", "bridge.ca_file": "/c"},
     ],
 )
 def test_keys_that_go_together_are_taken(settings: dict[str, str]) -> None:

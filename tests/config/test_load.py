@@ -65,7 +65,7 @@ def test_command_line_wins_over_environment_and_environment_over_file(file: Path
 
 def test_every_key_has_a_variable_that_reads_its_default() -> None:
     texts = {
-        key.path: ",".join(value) if isinstance(value, tuple) else str(value)
+        key.path: ",".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
         for key in KEYS
         for value in [getattr(getattr(Config(), key.section), key.name)]
     }

@@ -14,8 +14,9 @@ PRINTABLE = st.text(st.characters().filter(str.isprintable), min_size=1, max_siz
 
 def test_the_defaults_are_shown_as_operators_write_them() -> None:
     plain = to_plain(Config())
-    assert plain["listen"] == {"data": "127.0.0.1:8766", "admin": "127.0.0.1:8767", "allowed_hosts": []}
-    assert plain["limits"] == {"questions": "10/min+3", "answers": "20/min+3"}
+    listen = plain["listen"]
+    assert (listen["data"], listen["admin"], listen["allowed_hosts"]) == ("127.0.0.1:8766", "127.0.0.1:8767", [])
+    assert plain["limits"] == {"questions": "10/min+3", "answers": "20/min+3", "waits": "", "calls": "", "bytes": ""}
     assert plain["flags"]["elicitation_percentage"] == 0.0
     assert plain["groups"] == {}
 

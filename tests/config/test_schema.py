@@ -10,6 +10,8 @@ from proxy.config.schema import KEYS, SECTION_NAMES, Config, StateConfig, group_
 def _toml_value(value: object) -> object:
     if isinstance(value, tuple):
         return [str(item) for item in value]
+    if value is None:  # no limit
+        return ""
     return value if isinstance(value, bool | int | float) else str(value)
 
 

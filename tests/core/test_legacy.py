@@ -16,6 +16,7 @@ from proxy.core.legacy import (
     ITEMS_PER_REPLY,
     WaitAsk,
     numbered_reply,
+    parse_message,
     parse_wait_query,
     parse_wait_reply,
     renumbered,
@@ -332,3 +333,8 @@ def test_the_reply_to_a_stored_event_gets_another_number_and_keeps_every_other_b
 )
 def test_a_reply_without_a_number_that_can_be_read_passes_as_it_came(body: bytes) -> None:
     assert numbered_reply(body, lambda sequence: sequence + 21) is body
+
+
+def test_one_item_is_read_as_in_a_reply() -> None:
+    raw = b'{"sequence":7,"event_type":"custom"}'
+    assert parse_message(raw) == parse_wait_reply(_reply(raw))[0]

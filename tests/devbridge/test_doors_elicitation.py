@@ -148,3 +148,14 @@ async def test_an_overdue_question_expires_with_the_sweep_and_parked_waits_hear_
     assert "elicitation_expired" in str(heard)
     _, standing = await bridge.call("GET", f"/elicitation/status/{created['elicitation_id']}", token=alice)
     assert standing["status"] == "expired"
+
+
+async def test_a_bridge_with_its_defect_takes_an_answer_from_anybody(bridge: ManualBridge) -> None:
+    await bridge.set(anybody_answers=True)
+    mallory = await bridge.token("mallory")
+    for changes in ({}, {"responding_agent": "mallory"}):
+        _, created = await bridge.ask(mallory)
+        assert (await bridge.answer(mallory, created["elicitation_id"], **changes))[0] == 200
+    _, created = await bridge.ask(mallory)
+    refused = await bridge.answer(mallory, created["elicitation_id"], response_type="cancel")
+    assert refused == (500, {"detail": "Only alice can cancel this elicitation"})

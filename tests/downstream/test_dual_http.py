@@ -248,8 +248,8 @@ async def test_whoever_is_legacy_here_and_not_at_the_senders_sidecar_reads_one_c
         number = await stand.send()
         await stand.until(lambda: bool(stand.bob.copies_of(number)))
         await stand.pass_s(3)
+        await stand.until(lambda: len(stand.questions()) == 1)
         assert [item["event_type"] for item in stand.bob.copies_of(number)] == ["custom"]
-        assert len(stand.questions()) == 1
 
 
 @pytest.mark.requirement("dual.transparent")

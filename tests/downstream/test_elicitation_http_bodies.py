@@ -12,6 +12,11 @@ from tests.support.house import OFF, ON, Heard, Stand, house, stand, until
 from tests.support.raw_http import connect
 from tests.support.raw_upstream import Peer, answers, raw_upstream
 
+ONLY_OTHERS_READ = (
+    b'{"data":' + b"[" * 2000 + b"]" * 2000 + b',"x":"elicitation_id"}',
+    b'{"data":{"in_reply_to":"x","n":' + b"9" * 400 + b"}}",
+)
+
 
 class TestMessages:
     @pytest.mark.requirement("door.untouched")
@@ -66,8 +71,6 @@ class TestMessages:
             b'{"data":{"elicitation_id":"\xff"}}',
             b'{"data":{"elicitation_id":7}}',
             b'{"data":"elicitation_id"}',
-            b'{"data":' + b"[" * 2000 + b"]" * 2000 + b',"x":"elicitation_id"}',
-            b'{"data":{"in_reply_to":"x","n":' + b"9" * 400 + b"}}",
             b'{"event_type":"CUSTOM","event_type":"AGENT_HEARTBEAT","data":{}}',
             b'{"elicitation_id":"elicit_x","responding_agent":"bob"}',
             b'{"elicitation_id":"elicit_x","responding_agent":"","response_type":"accept"}',
@@ -85,6 +88,18 @@ class TestMessages:
             heard = await made.house.call("POST", path, token=bob, raw=body)
             assert (heard.status, _without_times(heard.body)) == (own.status, _without_times(own.body))
             assert made.house.lines[-1]["event"] == "relayed"
+
+    @pytest.mark.requirement("answers.not_ours")
+    @pytest.mark.parametrize("body", ONLY_OTHERS_READ)
+    async def test_a_message_that_only_others_can_read_is_relayed_and_answered_by_the_bridge(
+        self, tmp_path: Path, body: bytes
+    ) -> None:
+        async with stand(tmp_path) as made:
+            await ask_bob(made)
+            bob = await made.bridge.token("bob")
+            own = await made.bridge.client.post("/event/store", data=body, headers={"Authorization": f"Bearer {bob}"})
+            heard = await made.house.call("POST", "/event/store", token=bob, raw=body)
+            assert (heard.status, heard.body) == (own.status, await own.read())
 
     @pytest.mark.requirement("door.untouched")
     async def test_a_large_body_with_a_length_is_relayed_without_being_read(self, tmp_path: Path) -> None:

@@ -260,12 +260,24 @@ class TestErrors:
 
 @pytest.mark.requirement("mcp.relayed")
 class TestBodies:
-    async def test_a_long_message_is_passed_on_unread(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_long_message_is_passed_on_unread_while_elicitation_is_off(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(mcp_http, "MAX_BODY_BYTES", 1000)
         async with mcp_stand(tmp_path) as made:
+            await made.house.flags(elicitation_enabled=False)
             body = tool(WAIT, {**SHORT, "metadata": "x" * 1000})
             await made.post(body, await made.open())
             assert made.server.received[-1].body == body
+
+    async def test_a_message_too_long_to_be_looked_at_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mcp_http, "MAX_BODY_BYTES", 1000)
+        async with mcp_stand(tmp_path) as made:
+            heard = await made.post(tool(RESPOND, {**SHORT, "metadata": "x" * 1000}))
+            assert (heard.status, heard.problem["code"]) == (413, "body_too_large")
+            assert not made.server.received
 
     async def test_five_mebibytes_are_looked_at(self, tmp_path: Path) -> None:
         async with mcp_stand(tmp_path) as made:

@@ -1,5 +1,6 @@
 """A Bridge that dies and comes back under parked waits, and one that does not come back."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -46,6 +47,26 @@ def test_50_waits_outlive_a_killed_bridge_and_get_what_is_stored_after(
             assert seen == sorted(set(seen)), "nothing twice, nothing out of order"
             assert min(seen) > cursor
     stand.until_parked(0)
+
+
+def test_a_bridge_that_is_back_before_anybody_looked_has_its_waits_again(stand: Stand) -> None:
+    bridge = stand.start_bridge()
+    sidecar = stand.start_sidecar()
+    stand.set_flags(EVERYBODY)
+    cursor = _stored_before(stand)
+    with Crowd(stand, 3) as crowd:
+        seeking = crowd.seek("after", since=cursor, timeout_s=20, within_s=40)
+        stand.until_parked(3)
+        stand.until_polled(3)
+        os.kill(sidecar.pid, signal.SIGSTOP)
+        bridge.end(signal.SIGKILL)
+        stand.start_bridge()
+        os.kill(sidecar.pid, signal.SIGCONT)
+        store(stand.bridge, "carol", {"word": "after"})
+        for future in seeking:
+            waited = future.result(60)
+            assert {one.reply.status for one in waited} == {200}
+            assert words(waited, "after") == 1
 
 
 def test_50_waits_end_in_time_with_the_legacy_reply_when_the_bridge_stays_away(stand: Stand) -> None:

@@ -32,11 +32,13 @@ class Dual:
     alice: Secret
     bob: Secret
 
-    def send(self, data: Mapping[str, object] = ASKS, *, token: Secret | None = None, is_stored: bool = True) -> int:
+    async def send(
+        self, data: Mapping[str, object] = ASKS, *, token: Secret | None = None, is_stored: bool = True
+    ) -> int:
         """One call of alice as the door makes it; the number of the event."""
         stand = self.stand
         body = orjson.dumps({"agent_id": "alice", "event_type": "custom", "data": data})
-        arriving = stand.sends.arrived(body, token or self.alice)
+        arriving = await stand.sends.arrived(body, token or self.alice, None)
         number = stand.bridge.store(dict(data)) if is_stored else 0
         if arriving is not None:
             if is_stored:
@@ -72,7 +74,7 @@ async def _dual(
 async def test_a_waiting_agent_is_asked_in_the_events_stead() -> None:
     async with _dual() as dual:
         waiting = await dual.stand.wait("bob", dual.bob)
-        number = dual.send()
+        number = await dual.send()
         await settle()
         (item,) = items(waiting)
         assert (item["sequence"], item["event_type"]) == (number, "elicitation_request")
@@ -87,7 +89,7 @@ async def test_a_waiting_agent_is_asked_in_the_events_stead() -> None:
 async def test_a_question_that_is_left_unanswered_does_not_come_again() -> None:
     async with _dual() as dual:
         waiting = await dual.stand.wait("bob", dual.bob)
-        number = dual.send()
+        number = await dual.send()
         await settle()
         assert ids(items(waiting))
         later = await dual.stand.wait("bob", dual.bob, since=number, timeout_s=60)
@@ -99,7 +101,7 @@ async def test_a_question_that_is_left_unanswered_does_not_come_again() -> None:
 async def test_a_reply_that_was_lost_is_brought_again_under_the_same_id() -> None:
     async with _dual() as dual:
         waiting = await dual.stand.wait("bob", dual.bob)
-        dual.send()
+        await dual.send()
         await settle()
         first = waiting.result()
         dual.stand.feeds.take_back(first.found.elicitation_ids)
@@ -111,7 +113,7 @@ async def test_a_reply_that_was_lost_is_brought_again_under_the_same_id() -> Non
 async def test_messages_and_questions_come_in_the_order_of_the_log() -> None:
     async with _dual() as dual:
         first = dual.stand.bridge.store({"word": "first"})
-        number = dual.send()
+        number = await dual.send()
         last = dual.stand.bridge.store({"word": "last"})
         await settle()
         seen: list[object] = []
@@ -135,7 +137,7 @@ async def test_messages_and_questions_come_in_the_order_of_the_log() -> None:
 async def test_every_other_send_stays_a_message(data: Mapping[str, object], mode: DualSends) -> None:
     async with _dual(dual_sends=mode) as dual:
         waiting = await dual.stand.wait("bob", dual.bob)
-        number = dual.send(data)
+        number = await dual.send(data)
         await settle()
         assert (dual.made, sequences(items(waiting))) == (0, [number])
 
@@ -144,14 +146,14 @@ async def test_every_other_send_stays_a_message(data: Mapping[str, object], mode
 async def test_who_is_in_the_legacy_cohort_is_asked_nothing() -> None:
     flags = FlagSet(elicitation_enabled=True, elicitation_whitelist=("alice",))
     async with _dual(flags) as dual:
-        dual.send()
+        await dual.send()
         await settle()
         assert dual.made == 0
 
 
 async def test_nobody_is_asked_in_anothers_name() -> None:
     async with _dual() as dual:
-        dual.send(token=dual.stand.bridge.token("mallory"))
+        await dual.send(token=dual.stand.bridge.token("mallory"))
         await settle()
         assert dual.made == 0
 
@@ -160,11 +162,11 @@ async def test_nobody_is_asked_in_anothers_name() -> None:
 async def test_a_sender_asks_no_more_often_than_the_bridge_allows() -> None:
     async with _dual() as dual:
         for _ in range(20):
-            dual.send()
+            await dual.send()
         await settle()
         assert dual.made == 13
         await dual.stand.clock.advance(6.5)
-        dual.send()
+        await dual.send()
         await settle()
         assert dual.made == 14
 
@@ -172,8 +174,8 @@ async def test_a_sender_asks_no_more_often_than_the_bridge_allows() -> None:
 @pytest.mark.parametrize("reply", [b"{", b"[]", b"{}", b'{"sequence":"x"}'])
 async def test_an_event_that_was_stored_nobody_knows_where_stays_a_message(reply: bytes) -> None:
     async with _dual() as dual:
-        arriving = dual.stand.sends.arrived(
-            orjson.dumps({"agent_id": "alice", "event_type": "custom", "data": ASKS}), dual.alice
+        arriving = await dual.stand.sends.arrived(
+            orjson.dumps({"agent_id": "alice", "event_type": "custom", "data": ASKS}), dual.alice, None
         )
         assert arriving is not None
         dual.stand.sends.stored(arriving, reply)
@@ -187,7 +189,7 @@ async def test_an_event_that_was_stored_nobody_knows_where_stays_a_message(reply
 async def test_a_send_that_the_bridge_does_not_take_holds_nothing_up() -> None:
     async with _dual() as dual:
         waiting = await dual.stand.wait("bob", dual.bob)
-        dual.send(is_stored=False)
+        await dual.send(is_stored=False)
         number = dual.stand.bridge.store(dict(ASKS))
         await settle()
         assert sequences(items(waiting)) == [number]
@@ -200,7 +202,7 @@ async def test_where_no_question_is_made_the_event_is_delivered(*, after: bool) 
     async with _dual() as dual:
         dual.stand.bridge.fails("create", lambda: refused(500) if not after else BridgeTimeout("slow"), after=after)
         waiting = await dual.stand.wait("bob", dual.bob)
-        number = dual.send()
+        number = await dual.send()
         await settle()
         (item,) = items(waiting)
         # One that was made although its maker does not know is found where it is asked for.
@@ -213,7 +215,7 @@ async def test_where_no_question_is_made_the_event_is_delivered(*, after: bool) 
 async def test_a_defect_of_ours_leaves_the_event_a_message() -> None:
     async with _dual() as dual:
         dual.stand.bridge.fails("create", lambda: RuntimeError("a defect"))
-        number = dual.send()
+        number = await dual.send()
         await settle()
         assert [where for where, _ in dual.stand.recorder.defects] == ["send"]
         assert sequences(items(await dual.stand.wait("bob", dual.bob))) == [number]
@@ -224,7 +226,7 @@ async def test_a_message_is_held_back_for_its_question_but_not_for_long() -> Non
     async with _dual() as dual:
         gate = dual.stand.bridge.gate("create")
         waiting = await dual.stand.wait("bob", dual.bob)
-        number = dual.send()
+        number = await dual.send()
         await dual.stand.clock.advance(0.9)
         assert not waiting.done()
         await dual.stand.clock.advance(0.2)

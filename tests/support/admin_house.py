@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
+from proxy.config.schema import Config
 from proxy.config.tokens import Role, Token
 from proxy.core.outcome import Outcome
 from proxy.core.questions import QuestionBook
 from proxy.core.routing import Way
 from proxy.core.secret import Secret
 from proxy.downstream.admin_http import AdminParts
+from proxy.flows.audit_keeper import AuditKeeper
 from proxy.flows.flags import FlagBoard
 from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
 from proxy.ports import Alarm
 from proxy.stores.memory import MemoryFlagStore
+from proxy.stores.memory_audit import MemoryAuditTrail
+from proxy.wiring.audit import security_facts_of
 
 Client = TestClient[web.Request, web.Application]
 
@@ -65,6 +69,8 @@ class AdminHouse:
         self.board = FlagBoard(
             MemoryFlagStore(), self.clock, salt="s", groups={"pilots": frozenset({"ann"}), "all/of them": frozenset()}
         )
+        self.audit = AuditKeeper(MemoryAuditTrail(), self.clock, self.board.history, defect=self.recorder.defect)
+        self.board.hear(self.audit.flags_changed)
         self.book = QuestionBook(redeliver_s=5.0)
         self.health: dict[str, object] = {"status": "healthy", "reasons": []}
         self.ready: dict[str, object] = {"ready": True, "reasons": []}
@@ -73,6 +79,8 @@ class AdminHouse:
             board=self.board,
             recorder=self.recorder,
             clock=self.clock,
+            audit=self.audit,
+            security_facts=security_facts_of(self.audit, Config, self.clock),
             tokens=TOKENS,
             allowed_hosts=frozenset({"sidecar.internal"}),
             version="0.1",

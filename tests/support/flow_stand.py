@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
@@ -15,9 +16,9 @@ from proxy.core.ids import AgentId, ElicitationId, Sequence
 from proxy.core.inbox import Inbox
 from proxy.core.journal import Change
 from proxy.core.legacy import WaitAsk
+from proxy.core.limits import QUESTIONS
 from proxy.core.pace import Pace
 from proxy.core.questions import QuestionBook
-from proxy.core.rate import Rate
 from proxy.core.secret import Secret
 from proxy.core.sends import DualSends
 from proxy.core.sent_questions import SentQuestions
@@ -35,6 +36,7 @@ from proxy.flows.sends import SendRule, Sends
 from proxy.flows.sends_under_way import SendsUnderWay
 from proxy.flows.wait import WaitServed, serve_peek, serve_wait
 from proxy.stores.memory import MemoryFlagStore
+from tests.support.admissions import QUESTIONS_ONLY, admission_of
 from tests.support.crash_journal import CrashJournal
 from tests.support.fake_bridge import FakeBridge
 from tests.support.fake_recorder import FakeRecorder
@@ -211,7 +213,8 @@ async def flow_stand(
             under_way=SendsUnderWay(dual_sends),
         )
         feeds = Feeds(parts, board, max_parked=max_parked)
-        rule = SendRule(mode=dual_sends, rate=Rate(count=10, period_s=60, burst=3), life_s=300.0)
+        rule = SendRule(mode=dual_sends, life_s=300.0)
+        admission = admission_of(clock, recorder, QUESTIONS_ONLY)
         replies = SendReplies(feeds, bridge)
         stand = FlowStand(
             clock=clock,
@@ -221,7 +224,7 @@ async def flow_stand(
             breaker=breaker,
             feeds=feeds,
             answers=Answers(feeds, replies.tell),
-            sends=Sends(feeds, board, rule, bridge=bridge, bus=None),
+            sends=Sends(feeds, board, rule, bridge=bridge, bus=None, grants=partial(admission.grants, QUESTIONS)),
             replies=replies,
             group=group,
         )

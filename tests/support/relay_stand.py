@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 
 from proxy.core.errors import SidecarError
 from proxy.downstream.connection import PortRunner
+from proxy.downstream.outgoing_head import OutgoingHead
 from proxy.downstream.relay import RELAY_OUTCOME, Relay, RelayOutcome, add_relay_route
 from proxy.downstream.relay_upstream import open_relay_session
 
@@ -45,12 +46,12 @@ async def _plainly(relay: Relay, request: web.Request) -> web.StreamResponse:
 
 @asynccontextmanager
 async def relay_stand(
-    upstream: str, *, call: RelayCall = _plainly, connect_timeout_s: float = 0.5
+    upstream: str, *, call: RelayCall = _plainly, connect_timeout_s: float = 0.5, head: OutgoingHead | None = None
 ) -> AsyncIterator[Stand]:
     """A relay to the URL `upstream`; `call` says how a request is handed to it."""
     stand = Stand()
     async with open_relay_session(connect_timeout_s=connect_timeout_s) as session:
-        relay = Relay(session, yarl.URL(upstream))
+        relay = Relay(session, yarl.URL(upstream), head=head)
 
         async def handle(request: web.Request) -> web.StreamResponse:
             try:

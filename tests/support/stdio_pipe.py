@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import orjson
@@ -17,6 +17,7 @@ from proxy.downstream.mcp_asking import Asking
 from proxy.downstream.mcp_pipe import Ends, Pipe
 from proxy.downstream.mcp_stdio import StdioDoor, StdioParts
 from proxy.downstream.tool_list import ToolList
+from proxy.flows.admission import Admission, AdmissionRules
 from proxy.flows.asked_wait import AskedWaits
 from proxy.flows.client_answers import ClientAnswers
 from proxy.flows.client_questions import ClientQuestions
@@ -26,6 +27,7 @@ from proxy.flows.tool_call import ToolCalls
 from proxy.mcp.inbound import ToolNames
 from proxy.mcp.tool_notes import ToolNote
 from proxy.stores.memory import MemoryExchangeStore
+from tests.support.admissions import NO_RULES, admission_of
 from tests.support.flow_stand import EVERYBODY, FlowStand, flow_stand
 from tests.support.manual_clock import settle
 
@@ -183,9 +185,9 @@ RESULT, ELICIT = DeliveryRule(), DeliveryRule(to_all=True)
 NOTE = ToolNote(frozenset({"wait_for_messages"}), "Deprecated.")
 
 
-def _asking(stand: FlowStand, calls: ToolCalls, pipe: Pipe, rule: DeliveryRule) -> Asking:
+def _asking(stand: FlowStand, calls: ToolCalls, pipe: Pipe, rule: DeliveryRule, *, admission: Admission) -> Asking:
     questions = ClientQuestions(stand.clock, secrets.token_bytes, late=lambda *_: None)
-    answers = ClientAnswers(calls, Errands(pipe.begin), stand.recorder)
+    answers = ClientAnswers(calls, Errands(pipe.begin), stand.recorder, admission.take_answer_of)
     return Asking(
         rule=rule,
         questions=questions,
@@ -203,7 +205,12 @@ def _asking(stand: FlowStand, calls: ToolCalls, pipe: Pipe, rule: DeliveryRule) 
 
 @asynccontextmanager
 async def pipe(
-    *, flags: FlagSet = EVERYBODY, agent_id: str = "", hold_cap_s: int = 55, rule: DeliveryRule = RESULT
+    *,
+    flags: FlagSet = EVERYBODY,
+    agent_id: str = "",
+    hold_cap_s: int = 55,
+    rule: DeliveryRule = RESULT,
+    rules: AdmissionRules = NO_RULES,
 ) -> AsyncIterator[Piped]:
     """A door that carries lines for as long as the block lasts."""
     async with asyncio.timeout(20), flow_stand(flags=flags) as stand:
@@ -211,7 +218,9 @@ async def pipe(
         calls = ToolCalls(stand.feeds, stand.answers, stand.board, stand.feeds.parts.sessions)
         ends = Ends(from_client=client, to_client=to_client, from_server=server, to_server=to_server)
         between = Pipe(ends, stand.spawn, log)
-        asking = _asking(stand, calls, between, rule)
+        configured = AgentId(agent_id) if agent_id else None
+        admission = admission_of(stand.clock, stand.recorder, replace(rules, configured=configured))
+        asking = _asking(stand, calls, between, rule, admission=admission)
         parts = StdioParts(
             calls=calls,
             asking=asking,
@@ -221,6 +230,7 @@ async def pipe(
                 respond=frozenset({"lighthouse_respond_to_elicitation"}),
                 send=frozenset({"lighthouse_store_event"}),
             ),
+            admission=admission,
             recorder=stand.recorder,
             clock=stand.clock,
             agent_id=AgentId(agent_id) if agent_id else None,

@@ -1,0 +1,95 @@
+"""Lets an answer pass in front of the Bridge only where it comes from the agent that the question was put to.
+
+Whom a question was put to is known where its creation passed here. Else the Bridge is asked what waits for the agent
+that answers, with that agent's own token: what is not there is not its own to answer. Only a Bridge that has no
+elicitations is asked nothing, and a message that merely speaks of a question may pass where the Bridge knows of none.
+"""
+
+from contextlib import suppress
+from typing import Final
+
+from proxy.core.answer_rights import GivenTo, Parties
+from proxy.core.elicitation import Elicitation
+from proxy.core.errors import BridgeFault, BridgeRefused
+from proxy.core.identity import Foul, Identity, Impersonation
+from proxy.core.ids import ElicitationId
+from proxy.core.secret import Secret
+from proxy.flows.admission import Admission
+from proxy.ports import Bridge
+
+_HAS_NONE: Final = frozenset({404, 405, 503})
+"""With these a Bridge says that it has no elicitations, or none yet. Source: BRIDGE.md 2.5."""
+
+
+class AnswerRights:
+    """Judges the answers of one listener."""
+
+    __slots__ = ("_admission", "_bridge", "_parties")
+
+    def __init__(self, admission: Admission, bridge: Bridge) -> None:
+        """`bridge` is the Bridge's own elicitation, whatever else carries questions."""
+        self._admission = admission
+        self._bridge = bridge
+        self._parties = Parties()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether answers are judged at all."""
+        return self._admission.rules.identity != "off"
+
+    def noted(self, question: Elicitation) -> None:
+        """Remember a question that was put."""
+        asker, addressee = question.from_agent, question.to_agent
+        self._parties.note(question.elicitation_id, asker=asker, addressee=addressee)
+
+    async def check(self, given: GivenTo, caller: Identity | None, credential: Secret | None) -> None:
+        """Judge one call that answers; who names nobody has been judged for that.
+
+        Raises:
+            ImpersonationRefused: it answers a question that was put to another.
+            BridgeFault: whose question it is cannot be told, and identities are enforced.
+        """
+        if caller is None or not self.is_asked:
+            return
+        if self._admission.rules.identity == "enforce":
+            await self._check(given, caller, credential)
+            return
+        with suppress(BridgeFault):  # what cannot be told is not counted
+            await self._check(given, caller, credential)
+
+    async def _check(self, given: GivenTo, caller: Identity, credential: Secret | None) -> None:
+        foreign = Impersonation(Foul.ANSWER, "")
+        if given.is_too_much:
+            self._admission.refuse_impersonation(foreign, caller)
+        for each in given.question_ids:
+            if not await self._may(ElicitationId(each), given, caller, credential):
+                self._admission.refuse_impersonation(foreign, caller)
+
+    async def _may(
+        self, question_id: ElicitationId, given: GivenTo, caller: Identity, credential: Secret | None
+    ) -> bool:
+        known = self._parties.may_answer(question_id, caller.agent_id, is_cancel=given.is_cancel)
+        if known is not None:
+            return known
+        if credential is None:
+            return False
+        try:
+            for question in await self._bridge.pending(caller.agent_id, credential):
+                self.noted(question)
+        except BridgeRefused as refusal:
+            if refusal.bridge_status in _HAS_NONE:
+                return True
+            raise
+        if self._parties.may_answer(question_id, caller.agent_id, is_cancel=False):
+            return True
+        # Who asked cannot be looked up; whether the caller did, the Bridge judges by itself. Source: BRIDGE.md 2.5.
+        return given.is_cancel or (not given.is_answer and await self._is_none(question_id, credential))
+
+    async def _is_none(self, question_id: ElicitationId, credential: Secret) -> bool:
+        """Whether the Bridge knows of no such question."""
+        try:
+            return await self._bridge.status(question_id, credential) is None
+        except BridgeRefused as refusal:
+            if refusal.bridge_status in _HAS_NONE:
+                return True
+            raise
