@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar
 
+Fields = Mapping[str, str]
 PROBLEM_TYPE_BASE = "https://elicit-sidecar.dev/errors/"
 """Prefix of the `type` member of a problem document. Source: RFC 9457 section 3.1.1."""
 
@@ -291,10 +292,10 @@ class RateLimited(AgentFault):
     retryable = True
 
     def __init__(
-        self, detail: str, *, fields: Mapping[str, str], retry_after_s: float | None = None, **extra: object
+        self, detail: str, *, fields: Fields | None = None, retry_after_s: float | None = None, **extra: object
     ) -> None:
         super().__init__(detail, retry_after_s=retry_after_s, **extra)
-        self.fields = fields
+        self.fields = fields or {}
         """Header fields that say what is granted."""
 
 
