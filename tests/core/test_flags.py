@@ -259,5 +259,5 @@ def test_no_body_raises_anything_but_the_documented_error(body: object) -> None:
     with contextlib.suppress(InvalidFlags):
         patch = parse_patch(body)
         assert FlagSet().patched(patch).version == 2
-        assert patch.reason.encode()
+        assert patch.reason.encode().decode() == patch.reason, "it can be written down"
         assert isinstance(body, dict)

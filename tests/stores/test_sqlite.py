@@ -112,6 +112,6 @@ async def test_a_file_that_was_damaged_under_way_refuses_instead_of_lying(tmp_pa
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
-    async with _open(path) as store:
-        with pytest.raises(StateUnavailable):
+    with pytest.raises(StateUnavailable):
+        async with _open(path) as store:
             await store.load()
