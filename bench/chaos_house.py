@@ -20,7 +20,7 @@ import orjson
 from bench.chaos_agent import Part
 from bench.chaos_crew import CrewPlan
 from bench.http_client import BadReplyError, Client, encode, parse_address
-from bench.processes import bridge_command
+from bench.processes import WIDE_LIMITS, bridge_command
 from tests.support.fault_proxy import FINE, Fault, FaultProxy, fault_proxy
 from tests.support.killer import Command, Mortal, Ready, mortals
 
@@ -41,8 +41,7 @@ SETTINGS: Final = (
     "wait.redeliver_s=2",
     "breaker.cooldown_s=0.5",
     "breaker.incapable_s=1",
-    "limits.questions=100000/s",
-    "limits.answers=100000/s",
+    *WIDE_LIMITS,
     "log.level=warning",
 )
 """Short times, so that much happens within a run, and no limits, which would only slow it down."""

@@ -209,7 +209,7 @@ def opening(purpose: str, options: Options, known: dict[str, object]) -> None:
         f"{plan.seconds:g} s, contenders interleaved, medians over rounds"
     )
     say(
-        "the development Bridge's rate limits and session limit are OFF for this run, its log is in memory; "
+        "the rate limits of sidecar and development Bridge and its session limit are OFF, its log is in memory; "
         f"the sidecar may poll {options.poll_budget} times a minute for each agent"
     )
     say(describe(known))

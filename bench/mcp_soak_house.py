@@ -12,7 +12,7 @@ import orjson
 
 from bench.http_client import Address, BadReplyError, Client, encode, parse_address
 from bench.mcp_lines import Pipe, launch
-from bench.processes import READY_S, ROOT, Server, StartFailedError, bridge_command, sidecar_command, start
+from bench.processes import READY_S, ROOT, WIDE_LIMITS, Server, StartFailedError, bridge_command, sidecar_command, start
 
 GROUP: Final = "asked"
 """The group of agents whose questions are put to their client."""
@@ -133,6 +133,8 @@ class McpHouse:
         command += ["--bridge", f"http://{self.bridge.host}:{self.bridge.port}"]
         command += ["--state", f"sqlite://{self.folder / name}.db", "--set", "log.format=json"]
         command += ["--set", "flags.elicitation_enabled=true", "--set", "flags.elicitation_percentage=100"]
+        for limit in WIDE_LIMITS:
+            command += ["--set", limit]
         return [*command, "--", sys.executable, str(ROOT / "bench" / "mcp_line_server.py")]
 
     async def close(self) -> dict[str, int]:

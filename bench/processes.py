@@ -26,6 +26,9 @@ STOP_S: Final = 10.0
 QUIET_LIMITS: Final = ("--set", "rate_limits=off", "--set", "abuse_rule=off")
 """The development Bridge without its rate limits, which would end any benchmark after 13 questions."""
 
+WIDE_LIMITS: Final = ("limits.questions=100000/s", "limits.answers=100000/s")
+"""The same for the sidecar's own."""
+
 
 class StartFailedError(Exception):
     """A process did not come up."""
@@ -108,11 +111,11 @@ def bridge_command(*, listen: str = "127.0.0.1:0", poll_s: float = 1.0, state: P
 
 
 def sidecar_command(bridge: Address, folder: Path, *, name: str, settings: Sequence[str] = ()) -> list[str]:
-    """The sidecar with everybody in the elicitation cohort; `settings` are further `KEY=VALUE`."""
+    """The sidecar with everybody in the elicitation cohort, without rate limits; `settings` are further `KEY=VALUE`."""
     command = ["-m", "proxy", "run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     command += ["--bridge", f"http://{bridge.host}:{bridge.port}", "--state", f"sqlite://{folder / name}.db"]
     flags = ("flags.elicitation_enabled=true", "flags.elicitation_percentage=100")
-    for setting in (*flags, *settings):
+    for setting in (*flags, *WIDE_LIMITS, *settings):
         command += ["--set", setting]
     return command
 
