@@ -88,7 +88,7 @@ class Journal:
 def test_a_note_is_known_by_its_words_and_its_deadline() -> None:
     assert key_of_note(_note(_data(QUESTION)), BOB) == _key()
     again = orjson.loads(orjson.dumps(SCHEMA | {"title": "t"}))
-    other = [{"message": "Which size?"}, {"expires_at": 160.2}, {"from_agent": "carol"}, {"schema": again}]
+    other: list[dict[str, object]] = [{"message": "Which size?"}, {"expires_at": 160.2}, {"from_agent": "carol"}, {"schema": again}]
     keys = {key_of_note(_note(_data(QUESTION, **change)), BOB) for change in other}
     assert len(keys) == len(other)
     assert _key() not in keys

@@ -7,30 +7,12 @@ from aiohttp.test_utils import make_mocked_request
 
 from proxy.core.cohort import Cohort
 from proxy.core.errors import AnswerForbidden, BridgeTimeout, Fault, SidecarError
-from proxy.core.outcome import Door, ElicitationOutcome, Outcome, Result
+from proxy.core.outcome import Door, Outcome, Result
 from proxy.core.routing import Decision, Reason, Route
 from proxy.downstream.relay import RELAY_OUTCOME, RelayOutcome
 from proxy.downstream.served import Draft, served
 from proxy.ports import Alarm
-
-
-class _Recorder:
-    """Keeps outcomes."""
-
-    def __init__(self) -> None:
-        self.kept: list[Outcome] = []
-
-    def record(self, outcome: Outcome) -> None:
-        self.kept.append(outcome)
-
-    def elicitation(self, outcome: ElicitationOutcome, agent_id: str) -> None:
-        raise NotImplementedError(outcome, agent_id)
-
-    def lost_messages(self, agent_id: str, count: int) -> None:
-        raise NotImplementedError(agent_id, count)
-
-    def defect(self, where: str, error: BaseException) -> None:
-        raise NotImplementedError(where, error)
+from tests.support.fake_recorder import FakeRecorder
 
 
 class _Clock:
@@ -51,7 +33,7 @@ class _Clock:
 
 
 def _serve(ends: BaseException | None, *, decision: Decision | None = None) -> Outcome:
-    recorder = _Recorder()
+    recorder = FakeRecorder()
     request = make_mocked_request("POST", "/event/store?token=secret", headers={"User-Agent": "curl/8.5"})
     request[RELAY_OUTCOME] = RelayOutcome(status=200, bytes_up=3, bytes_down=5, complete=True)
     with served(request, Door.STORE, recorder, _Clock()) as draft:
@@ -60,16 +42,16 @@ def _serve(ends: BaseException | None, *, decision: Decision | None = None) -> O
             draft.decided(decision)
         if ends is not None:
             raise ends
-    (outcome,) = recorder.kept
+    (outcome,) = recorder.outcomes
     return outcome
 
 
 def _ended(ends: BaseException) -> Outcome:
-    recorder = _Recorder()
+    recorder = FakeRecorder()
     request = make_mocked_request("GET", "/event/wait")
     with pytest.raises(type(ends)), served(request, Door.WAIT, recorder, _Clock()):
         raise ends
-    (outcome,) = recorder.kept
+    (outcome,) = recorder.outcomes
     return outcome
 
 
