@@ -7,6 +7,9 @@ import orjson
 import pytest
 
 from proxy.core.audit_check import Intact, verify
+from proxy.core.ids import AgentId
+from proxy.core.key_file import write_keys
+from proxy.core.key_ring import KeyRing, new_key
 from proxy.stores.sqlite_audit import SqliteAuditTrail
 from proxy.stores.writer import SqliteWriter
 from tests.support.house import Heard, house, objects, until_told, write_tokens
@@ -59,3 +62,32 @@ async def test_refused_calls_of_agents_are_in_the_trail() -> None:
             ("bob", '{"calls":1,"rule":"claim","why":"impersonation"}'),
             ("", '{"calls":1,"rule":null,"why":"host"}'),
         }
+
+
+@pytest.mark.requirement("audit.keys")
+async def test_keys_that_are_changed_while_it_runs_are_in_the_trail(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    first, second = (new_key(AgentId("alice"), entropy=bytes([n]) * 40, created_at=n) for n in (1, 2))
+
+    def write(ring: KeyRing) -> None:
+        fresh = tmp_path / "fresh"
+        fresh.write_text(write_keys(ring))
+        fresh.chmod(0o600)
+        fresh.rename(path)
+
+    await asyncio.to_thread(write, KeyRing([first]))
+    async with house(NOBODY, {"signatures.keys_file": str(path)}) as made:
+        await asyncio.to_thread(write, KeyRing([first]).rotated(second))
+
+        async def is_told() -> bool:
+            return "key_moved" in _whats(await made.admin("GET", "/audit"))
+
+        await until_told(is_told)
+        heard = await made.admin("GET", "/audit")
+        (entry,) = [each for each in objects(heard.json["entries"]) if each["what"] == "key_moved"]
+        assert (entry["subject"], entry["details"]) == ("alice", {"move": "rotated", "keyid": second.key_id})
+        report = (await made.admin("GET", "/reports/security?format=json")).body
+        for key in (first, second):
+            assert key.secret is not None
+            assert key.secret.reveal().encode() not in heard.body + report
+            assert key.key_id.encode() in report

@@ -15,7 +15,7 @@ from typing import Final, Never, TypeVar
 
 import click
 
-from proxy.config.keys import read_keys
+from proxy.config.keys import read_keys, variable_of
 from proxy.config.load import load_config
 from proxy.config.private_write import folder_of, replace_private_text
 from proxy.config.problems import ConfigError
@@ -120,6 +120,8 @@ def _file(config: Path | None, keys: Path | None) -> Path:
         _stop(USAGE, str(error))
     if not named:
         _stop(USAGE, "expected --keys FILE, or a configuration with signatures.keys_file")
+    if variable_of(named) is not None:
+        _stop(USAGE, "the keys stand in the environment, which this cannot write; name a file by --keys")
     return Path(named)
 
 

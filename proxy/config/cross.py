@@ -104,6 +104,7 @@ def _signatures(config: Config) -> Iterator[Clash]:
     if not rules.keys_file:
         for key, is_used, got in (
             ("signatures.mode", rules.mode != "off", f'mode = "{rules.mode}"'),
+            ("signatures.events", rules.events in {"observe", "enforce"}, f'events = "{rules.events}"'),
             ("signatures.sign", rules.sign, "sign = true"),
         ):
             if is_used:

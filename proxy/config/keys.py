@@ -1,8 +1,10 @@
-"""The file of the keys by which agents sign, see `proxy.core.key_file` for its lines.
+"""The keys by which agents sign, from their file or the environment; see `proxy.core.key_file` for the lines.
 
 No message ever shows a secret or a part of one.
 """
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,7 @@ MAX_KEY_FILE_BYTES: Final = 8 * 1024 * 1024
 """Source: ours; 10,000 keys of the longest lines."""
 
 _KEY: Final = "signatures.keys_file"
+_VARIABLE: Final = "env:"
 
 
 def read_key_ring(config: Config) -> KeyRing:
@@ -28,7 +31,8 @@ def read_key_ring(config: Config) -> KeyRing:
     rules = config.signatures
     if not rules.keys_file:
         return KeyRing()
-    ring = read_keys(Path(rules.keys_file))
+    variable = variable_of(rules.keys_file)
+    ring = read_keys(Path(rules.keys_file)) if variable is None else _read_variable(variable)
     if rules.sign and not _can_sign(ring, config.agent.id):
         whose = f"agent {show(config.agent.id)}" if config.agent.id else "the agents that call"
         raise ConfigError(
@@ -45,6 +49,21 @@ def read_key_ring(config: Config) -> KeyRing:
     return ring
 
 
+def variable_of(keys_file: str) -> str | None:
+    """The environment variable that holds the keys, where `env:NAME` stands in place of a path."""
+    return keys_file.removeprefix(_VARIABLE) if keys_file.startswith(_VARIABLE) else None
+
+
+def _read_variable(name: str) -> KeyRing:
+    source = f"environment {escape_whole(name)}"
+    content = os.environ.get(name)
+    if content is None:
+        raise ConfigError(
+            [Problem(key=_KEY, source=source, expected="a variable with the lines of a key file", got="none")]
+        )
+    return _ring(content, source, ())
+
+
 def _can_sign(ring: KeyRing, agent_id: str) -> bool:
     if agent_id:
         return ring.signer_of(AgentId(agent_id)) is not None
@@ -58,11 +77,15 @@ def read_keys(path: Path) -> KeyRing:
         ConfigError: with every problem of the file.
     """
     text = read_private_text(path, key=_KEY, most_bytes=MAX_KEY_FILE_BYTES)
-    ring = parse_keys(text.content)
-    problems = list(text.problems)
+    return _ring(text.content, text.name, text.problems)
+
+
+def _ring(content: str, name: str, found: Sequence[Problem]) -> KeyRing:
+    ring = parse_keys(content)
+    problems = list(found)
     if not isinstance(ring, KeyRing):
         problems += [
-            Problem(key=_KEY, source=f"{text.name}:{each.line}", line=each.line, expected=each.expected, got=each.got)
+            Problem(key=_KEY, source=f"{name}:{each.line}", line=each.line, expected=each.expected, got=each.got)
             for each in ring
         ]
     if problems or not isinstance(ring, KeyRing):

@@ -48,6 +48,7 @@ _ADDRESS: Final = Text(parse_address, "HOST:PORT")
 _NAMES: Final = TextList(parse_agent_name, "a list of agent ids or group names")
 _FILE: Final = Text(parse_file_path, "the path of a file, or nothing")
 _ORIGINS: Final = TextList(parse_signed_origin, "a list of http or https URLs without path", most=8)
+_OF_EVENTS: Final = Choice(("mode", "off", "observe", "enforce"))
 _RATE: Final = Text(parse_rate, "a rate N/(s|min|h)[+BURST]")
 _SOME_RATE: Final = Text(parse_some_rate, "a rate N/(s|min|h)[+BURST], or nothing")
 _SOME_BYTES: Final = Text(parse_some_byte_rate, "a rate of bytes N(KiB|MiB|GiB)/(s|min|h)[+BURST], or nothing")
@@ -209,11 +210,18 @@ class SignaturesConfig(Section, frozen=True, kw_only=True):
     """Whether calls are signed and signatures judged."""
 
     mode: Annotated[Mode, Choice(("off", "observe", "enforce"))] = "off"
+    events: Annotated[Literal["mode", "off", "observe", "enforce"], _OF_EVENTS] = "mode"
+    """The same for elicitations that travel as events, as an agent that cannot sign its calls may be asked by one."""
     keys_file: Annotated[str, Text(parse_file_path, "the path of a file, or nothing")] = ""
     origins: Annotated[tuple[str, ...], _ORIGINS] = ()
     """Scheme, host and port by which this sidecar is called; empty: `listen.data`."""
     sign: Annotated[bool, Switch()] = False
     """Whether calls to the Bridge are signed in the name of their agent."""
+
+    @property
+    def events_mode(self) -> Mode:
+        """How events are judged."""
+        return self.mode if self.events == "mode" else self.events
 
 
 class LimitsConfig(Section, frozen=True, kw_only=True):
@@ -224,7 +232,7 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
     waits: Annotated[Rate | None, _SOME_RATE] = None
     calls: Annotated[Rate | None, _SOME_RATE] = None
     bytes: Annotated[Rate | None, _SOME_BYTES] = None
-    """Of bodies, of which the length is told."""
+    """Of bodies; one whose length is not told is paid for when it has come."""
 
 
 class LogConfig(Section, frozen=True, kw_only=True):

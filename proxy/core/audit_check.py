@@ -64,13 +64,13 @@ _DONE: Final = {
 
 def describe(found: Intact | Broken) -> str:
     """One line about a trail that was checked."""
-    match found:
-        case Broken(damage, number, place):
-            return f"broken ({damage.value}): {_DONE[damage].format(number)}; line {place + 1} of what was read"
-        case Intact(begins, head, losses):
-            kept = f"entries {begins.number + 1} to {head.number}" if head != begins else "no entries"
-            lost = f"; lost with a state file: what was before {', '.join(map(str, losses))}" if losses else ""
-            return f"intact: {kept}, head {head.number}:{head.digest.hex()}{lost}"
+    if isinstance(found, Broken):
+        done = _DONE[found.damage].format(found.number)
+        return f"broken ({found.damage.value}): {done}; line {found.place + 1} of what was read"
+    begins, head, losses = found.begins, found.head, found.losses
+    kept = f"entries {begins.number + 1} to {head.number}" if head != begins else "no entries"
+    lost = f"; lost with a state file: what was before {', '.join(map(str, losses))}" if losses else ""
+    return f"intact: {kept}, head {head.number}:{head.digest.hex()}{lost}"
 
 
 def holds(entries: Iterable[Entry], found: Intact, noted: Head) -> bool | None:

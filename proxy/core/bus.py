@@ -30,6 +30,12 @@ MARK: Final = "elicit_sidecar"
 
 REVISION: Final = 1
 
+READER: Final = AgentId("elicit-sidecar")
+"""In whose name a sidecar reads the log: nobody's, so that the Bridge leaves out no events as the reader's own.
+
+Source: BRIDGE.md 2.1 (wrong-identity reads pass) and 2.2 (gaps for the reader).
+"""
+
 WITHDRAWAL: Final = "elicitation_withdrawal"
 """`kind` of a withdrawal; questions and answers have the names that a legacy reply gives them."""
 

@@ -70,24 +70,24 @@ class CallSigner:
 
     def fields(self, call: Outgoing) -> list[tuple[bytes, bytes]]:
         """The header fields to add to a call that has none of these names; none where it stays unsigned."""
-        key = self.key_of(self._agent_of(call))
+        agent_id = self._agent_of(call)
+        key = None if agent_id is None else self.key_for(agent_id)
         if key is None:
             return []
+        nonce = b64encode(self._chance(NONCE_BYTES)).decode("ascii")
+        terms = Terms.at(self._wall(), nonce, life_s=CALL_LIFE_S)
         digest = None if call.body is None else write_digest(call.body)
         try:
             return sign_call(
-                key, method=call.method, target=call.target, origin=call.origin, terms=self.terms(), digest=digest
+                key, method=call.method, target=call.target, origin=call.origin, terms=terms, digest=digest
             )
         except InvalidInput:
             return []
 
-    def key_of(self, agent_id: AgentId | None) -> Key | None:
-        """The key that signs for an agent now, if there is one."""
-        return None if agent_id is None else self._ring().signer_of(agent_id)
-
-    def terms(self, *, life_s: int = CALL_LIFE_S, nonce: str = "") -> Terms:
-        """The terms of a signature that is made now; a nonce of its own unless one is given."""
-        return Terms.at(self._wall(), nonce or b64encode(self._chance(NONCE_BYTES)).decode("ascii"), life_s=life_s)
+    def key_for(self, agent_id: AgentId) -> Key | None:
+        """The key that signs for an agent now; none where this sidecar stands beside another."""
+        is_ours = self._configured in {None, agent_id}
+        return self._ring().signer_of(agent_id) if is_ours else None
 
     def _agent_of(self, call: Outgoing) -> AgentId | None:
         if self._configured is not None:

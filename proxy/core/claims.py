@@ -7,6 +7,7 @@ Source: BRIDGE.md 2.1 to 2.5.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
+from proxy.core.bus import READER
 from proxy.core.identity import NO_CLAIMS, Claims
 
 _IN_BODY: Final[Mapping[str, str]] = MappingProxyType(
@@ -39,7 +41,10 @@ _SOCKETS: Final = "/ws/"
 _DECODINGS: Final = 3
 """How often a path may be decoded on its way. Source: ours; a proxy before the Bridge, and the Bridge, once each."""
 
+_PLAIN: Final = re.compile(r"(?:/[a-z0-9_-]+)+")
+
 _IN_QUERY: Final = "agent_id"
+_NOBODY: Final = frozenset({"", READER})
 _ASKED_BY_QUERY: Final = frozenset({"/elicitation/pending"})
 
 MAX_FIELDS: Final = 1_000
@@ -51,6 +56,8 @@ def plain_path(path: str) -> str:
 
     That is decoded again, in lower case, a backslash as a slash, without parameters, dots and empty segments.
     """
+    if _PLAIN.fullmatch(path):
+        return path
     for _ in range(_DECODINGS):
         path = unquote(path)
     found: list[str] = []
@@ -85,12 +92,15 @@ def names_agent_in_query(method: str, path: str, wait_paths: frozenset[str]) -> 
 
 
 def claims_in_query(query: str) -> Claims:
-    """Whom a query names; `query` is undecoded, without the question mark."""
+    """Whom a query names; `query` is undecoded, without the question mark.
+
+    The name in which sidecars read the log is nobody's.
+    """
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         return Claims(is_readable=False)
-    return Claims(tuple(value for name, value in pairs if name == _IN_QUERY and value))
+    return Claims(tuple(value for name, value in pairs if name == _IN_QUERY and value not in _NOBODY))
 
 
 def claims_in_body(path: str, body: bytes) -> Claims:

@@ -52,8 +52,13 @@ class Identity:
 
     agent_id: AgentId
     witness: Witness
-    is_proven: bool = True
-    """Not only named, but known to be genuine; of a token, that the Bridge has accepted it before."""
+    unproven: bytes = b""
+    """Fingerprint of what it calls with, while nobody knows whether that is genuine."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it is not only named, but known to be genuine."""
+        return not self.unproven
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +82,13 @@ class Impersonation:
 
 
 def bind(
-    *, signed: AgentId | None, token: str | None, configured: AgentId | None, is_token_proven: bool = True
+    *, signed: AgentId | None, token: str | None, configured: AgentId | None, unproven: bytes = b""
 ) -> Identity | None:
-    """The agent that a call is of; None where nothing vouches for any."""
+    """The agent that a call is of; None where nothing vouches for any. `unproven` is of the token."""
     if signed is not None:
         return Identity(signed, Witness.SIGNATURE)
     if token:
-        return Identity(AgentId(token), Witness.TOKEN, is_token_proven)
+        return Identity(AgentId(token), Witness.TOKEN, unproven)
     return None if configured is None else Identity(configured, Witness.CONFIGURED)
 
 

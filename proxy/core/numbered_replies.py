@@ -9,6 +9,7 @@ Source: ARCHITECTURE.md 2.4; BRIDGE.md 2.2, 2.5.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
@@ -21,6 +22,9 @@ from proxy.core.legacy import Message
 from proxy.core.sends import is_made_from, json_of
 
 _MAX_DIGITS = 19
+
+SAME_S: Final = 0.001
+"""Deadlines that differ by less are the same. Source: ours; decimal numbers on the way round them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,9 @@ def _noted(message: Message, pending: Iterable[Elicitation]) -> list[Elicitation
         for question in pending
         if [question.from_agent, question.to_agent, question.message, question.wire_schema] == told
     ]
-    # Of several that are worded alike the note tells by its time which it is of.
+    # Of several that are worded alike the note tells by its times which it is of, also when that one is over.
+    until = data.get("expires_at")
+    if isinstance(until, int | float) and not isinstance(until, bool):
+        return [question for question in alike if abs(question.expires_at - until) < SAME_S]
     timed = [question for question in alike if question.created_at == data.get("created_at")]
     return timed or alike

@@ -52,6 +52,10 @@ OFFERS: Final = 3
 reply sees it while it can be answered. Source: ours."""
 
 
+def _any(_question: Elicitation) -> bool:
+    return True
+
+
 def _never(_question: Elicitation) -> bool:
     return False
 
@@ -151,19 +155,18 @@ class QuestionBook:
         return [self._entries[key] for key in self._by_agent.get(agent_id, ())]
 
     def offer(
-        self, agent_id: AgentId, *, now: float, wall: float, limit: int, only_again: bool = False
+        self, agent_id: AgentId, *, now: float, wall: float, limit: int, among: Callable[[Elicitation], bool] = _any
     ) -> list[Elicitation]:
-        """Questions to hand to the agent now, oldest first, or those of them that were offered before.
+        """Questions to hand to the agent now, those never offered first, and the oldest of each; they count as offered.
 
-        They count as offered from here on.
+        One that is ignored keeps no other back.
         """
         offered: list[Elicitation] = []
-        for entry in self._of(agent_id):
+        for entry in sorted(self._of(agent_id), key=lambda one: one.due_at != NEVER):
             if len(offered) >= limit:
                 break
-            if only_again and entry.due_at == NEVER:
-                continue
-            if self._is_due(entry, now=now, wall=wall) and not self.withholds(entry.elicitation):
+            is_due = self._is_due(entry, now=now, wall=wall)
+            if is_due and among(entry.elicitation) and not self.withholds(entry.elicitation):
                 self._offered(entry, now=now, wall=wall)
                 offered.append(entry.elicitation)
         return offered
@@ -230,7 +233,7 @@ class QuestionBook:
         Raises:
             ElicitationUnknown: not in the book.
             AnswerForbidden: addressed to another agent.
-            AnswerConflict: a different answer was given, or is on its way.
+            AnswerConflict: a different answer was given.
             ElicitationExpired: the deadline has passed.
         """
         entry = self._entries.get(answer.elicitation_id)
@@ -240,12 +243,14 @@ class QuestionBook:
             raise AnswerForbidden(
                 f"elicitation {answer.elicitation_id} is addressed to another agent, not to {agent_id}"
             )
-        if entry.state in {State.CLAIMED, State.ANSWERED}:
+        if entry.state is State.CLAIMED:
+            return Claim.WAIT  # also another answer: the one that is on its way may not be taken
+        if entry.state is State.ANSWERED:
             if entry.digest != answer.digest():
                 raise AnswerConflict(
                     f"elicitation {answer.elicitation_id} was already answered differently; the first answer stands"
                 )
-            return Claim.REPEAT if entry.state is State.ANSWERED else Claim.WAIT
+            return Claim.REPEAT
         if wall >= entry.elicitation.expires_at and entry.doubted != answer.digest():
             late_s = wall - entry.elicitation.expires_at
             raise ElicitationExpired(

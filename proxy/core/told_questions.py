@@ -5,8 +5,8 @@ back, a change of flags or a rollback takes an agent from the one way to the oth
 cursor, or the question still open. What it was told first then holds: the note is left out, or the question is not put
 to it by itself.
 
-Bounds: 10,000 questions, of which the oldest go; such a question may be told a second time. A note that does not say
-until when it can be answered is known from no other, and kept out of this.
+Bounds: 10,000 questions, 1,000 of one agent, of which the oldest go; such a question may be told a second time. A note
+that does not say until when it can be answered is known from no other, and kept out of this.
 """
 
 import hashlib
@@ -40,6 +40,10 @@ from proxy.core.sends import json_of
 
 _TOLD_TO_MS: Final = 1_000
 """Deadlines are compared to the millisecond, as they are written and read as decimal numbers on the way."""
+
+
+MAX_TOLD_EACH: Final = 1_000
+"""Most of one agent among them, so that its notes push nobody else's out. Source: ours, as many as it may be asked."""
 
 
 class Telling(Enum):
@@ -105,21 +109,27 @@ class ToldQuestions:
     _order: dict[tuple[AgentId, bytes], None] = field(default_factory=dict)
     _open: dict[ElicitationId, tuple[AgentId, bytes]] = field(default_factory=dict)
     """The questions of the book without answer, and what their notes are known by."""
+    _open_by_key: dict[tuple[AgentId, bytes], ElicitationId] = field(default_factory=dict)
+    _seen: dict[tuple[AgentId, bytes], int] = field(default_factory=dict)
+    """Under which numbers notes were read whose questions have not been told in any way."""
 
     def hear(self, change: Change) -> None:
         """Follow the book of questions."""
         match change:
             case QuestionNoted(question) if question.made_from is None and (key := key_of(question)) is not None:
                 self._open[question.elicitation_id] = question.to_agent, key
+                self._open_by_key[question.to_agent, key] = question.elicitation_id
                 told = self._of(question.to_agent).get(key)
                 if told is not None:
                     told.named, told.is_open = question.elicitation_id, True
             case QuestionOffered(elicitation_id) if elicitation_id in self._open:
                 agent_id, key = self._open[elicitation_id]
                 if self.was_told(agent_id, key) is None:
-                    self._tell(agent_id, key, _Told(Telling.ELICITATION, named=elicitation_id, is_open=True))
+                    number = self._seen.pop((agent_id, key), 0)
+                    self._tell(agent_id, key, _Told(Telling.ELICITATION, number, elicitation_id, is_open=True))
             case QuestionEnded(elicitation_id) | AnswerSettled(elicitation_id) if elicitation_id in self._open:
                 agent_id, key = self._open.pop(elicitation_id)
+                self._open_by_key.pop((agent_id, key), None)
                 if key in self._of(agent_id):
                     self._told[agent_id][key].is_open = False
             case _:
@@ -159,14 +169,43 @@ class ToldQuestions:
     def as_note(self, agent_id: AgentId, key: bytes, number: int) -> None:
         """The agent is being told of a question by its note; how it was told first stays."""
         if self.was_told(agent_id, key) is None:
-            named = next((name for name, place in self._open.items() if place == (agent_id, key)), None)
+            self._seen.pop((agent_id, key), None)
+            self._leave_number(agent_id, number)
+            named = self._open_by_key.get((agent_id, key))
             self._tell(agent_id, key, _Told(Telling.NOTE, number, named, is_open=named is not None))
 
     def stands_at(self, agent_id: AgentId, key: bytes, number: int) -> None:
         """The note of a question was read under this number of the agent's."""
         told = self._of(agent_id).get(key)
-        if told is not None and not told.number:
+        if told is None:
+            self._seen[agent_id, key] = number
+            if len(self._seen) > MAX_TOLD:
+                del self._seen[next(iter(self._seen))]
+        elif not told.number:
+            self._leave_number(agent_id, number)
             self._tell(agent_id, key, replace(told, number=number))
+
+    def _leave_number(self, agent_id: AgentId, number: int) -> None:
+        """A number that another note has now was given anew, by a Bridge that lost its log."""
+        for told in self._of(agent_id).values():
+            if told.number == number:
+                told.number = 0
+
+    def was_asked(self, question: Elicitation) -> bool:
+        """Whether a question of the book was told as an elicitation."""
+        agent_id, key = self._open.get(question.elicitation_id, (question.to_agent, b""))
+        return self.was_told(agent_id, key) is Telling.ELICITATION
+
+    def untold(self, agent_id: AgentId) -> list[tuple[int, ElicitationId]]:
+        """Questions of the book whose notes the agent's waits have come to, and that it was not told in any way.
+
+        Each with the number of its note.
+        """
+        return [
+            (number, self._open_by_key[key])
+            for key, number in self._seen.items()
+            if key[0] == agent_id and key in self._open_by_key
+        ]
 
     def withholds(self, question: Elicitation) -> bool:
         """Whether a question is not to be put to its agent by itself, as it has it as a note."""
@@ -174,9 +213,12 @@ class ToldQuestions:
         return self.was_told(agent_id, key) is Telling.NOTE
 
     def is_ahead(self, agent_id: AgentId, cursor: int) -> bool:
-        """Whether an agent that reads on from its cursor may come to the note of what it had as an elicitation."""
+        """Whether something is still to come for an agent of what it had as an elicitation.
+
+        As it reads on from its cursor, the note of that; or that once more, as it has not answered.
+        """
         return any(
-            told.telling is Telling.ELICITATION and (not told.number or told.number > cursor)
+            told.telling is Telling.ELICITATION and (told.is_open or not told.number or told.number > cursor)
             for told in self._of(agent_id).values()
         )
 
@@ -197,7 +239,11 @@ class ToldQuestions:
     def _put(self, agent_id: AgentId, key: bytes, told: _Told) -> None:
         self._order.pop((agent_id, key), None)
         self._order[agent_id, key] = None
-        self._told.setdefault(agent_id, {})[key] = told
+        mine = self._told.setdefault(agent_id, {})
+        mine.pop(key, None)
+        mine[key] = told
+        if len(mine) > MAX_TOLD_EACH:
+            self._forget(agent_id, next(iter(mine)))
         if len(self._order) > MAX_TOLD:
             self._forget(*next(iter(self._order)))
 

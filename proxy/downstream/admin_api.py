@@ -307,7 +307,8 @@ def openapi_document(version: str) -> dict[str, object]:
 
 
 def _described(operation: Operation) -> dict[str, object]:
-    success: dict[str, object] = {"description": operation.summary, "content": {kind: {} for kind in (operation.answer, *operation.also_as)}}
+    content: dict[str, object] = {kind: {} for kind in (operation.answer, *operation.also_as)}
+    success: dict[str, object] = {"description": operation.summary, "content": content}
     described: dict[str, object] = {
         "operationId": operation.name,
         "summary": operation.summary,

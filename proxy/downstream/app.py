@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from proxy.downstream.elicitation_http import ElicitationDoors
 from proxy.downstream.gate import Gate
 from proxy.downstream.ingress import IngressDoors
 from proxy.downstream.limit_reply import tell_limits
+from proxy.downstream.mcp_caller import session_of
 from proxy.downstream.mcp_http import McpDoor
 from proxy.downstream.problem import error_boundary
 from proxy.downstream.relay import Relay, add_relay_route
@@ -77,25 +79,15 @@ def build_data_app(parts: DataParts) -> web.Application:
             with served(request, door, parts.recorder, parts.clock):
                 raise refusal
         try:
-            await _let_in(parts, request, path, is_mcp=is_mcp)
-            if parts.ingress is not None:
-                refused = await parts.ingress.check(request, path, is_mcp=is_mcp)
-                if refused is not None:
-                    return refused
+            refused = await _let_in(parts, request, path, is_mcp=is_mcp)
         except (SidecarError, asyncio.CancelledError) as end:
             if is_mcp and isinstance(end, SidecarError):
                 return await parts.mcp.refuse(request, end)
             with served(request, door, parts.recorder, parts.clock):
                 raise
-        if parts.ingress is not None:
-            response = await parts.ingress.serve(request, path, is_mcp=is_mcp)
-        elif is_mcp:
-            # To leave is how an MCP client cancels; the relay takes this back while it sends.
-            request[ENDS_WITH_PEER] = True
-            return await parts.mcp.serve(request)
-        else:
-            carried = await parts.bus.serve(request, path) if parts.bus is not None else None
-            response = await _answer(parts, request, owner) if carried is None else carried
+        if refused is not None:
+            return refused
+        response = await _pass_on(parts, request, path, owner, is_mcp=is_mcp)
         if parts.gate is not None:
             await parts.gate.answered(request, path, response.status)
         return response
@@ -104,10 +96,38 @@ def build_data_app(parts: DataParts) -> web.Application:
     return app
 
 
-async def _let_in(parts: DataParts, request: web.Request, path: str, *, is_mcp: bool) -> None:
+async def _let_in(parts: DataParts, request: web.Request, path: str, *, is_mcp: bool) -> web.Response | None:
+    """Judge a call before all doors; the Bridge's own refusal, where it would not even be asked.
+
+    Raises:
+        SidecarError: it may not come in.
+    """
+    # In front of the Bridge no door looks into messages any more.
+    is_for_door = is_mcp and parts.ingress is None
     if parts.gate is not None:
         is_message = request.method == "POST" and parts.sse.takes("POST", path, request.raw_path)
-        await parts.gate.let_in(request, path, is_mcp=is_mcp, is_message=is_message)
+        await parts.gate.let_in(request, path, is_mcp=is_for_door, is_message=is_message)
+    if parts.ingress is None:
+        return None
+    if is_mcp:
+        parts.mcp.trust.judge_session(request)
+    return await parts.ingress.check(request, path, is_mcp=is_mcp)
+
+
+async def _pass_on(
+    parts: DataParts, request: web.Request, path: str, owner: Owner, *, is_mcp: bool
+) -> web.StreamResponse:
+    if parts.ingress is not None:
+        response = await parts.ingress.serve(request, path, is_mcp=is_mcp)
+        if is_mcp and response.status < HTTPStatus.MULTIPLE_CHOICES:
+            parts.mcp.trust.opened(request, session_of(request))
+        return response
+    if is_mcp:
+        # To leave is how an MCP client cancels; the relay takes this back while it sends.
+        request[ENDS_WITH_PEER] = True
+        return await parts.mcp.serve(request)
+    carried = await parts.bus.serve(request, path) if parts.bus is not None else None
+    return await _answer(parts, request, owner) if carried is None else carried
 
 
 async def _answer(parts: DataParts, request: web.Request, owner: Owner) -> web.StreamResponse:

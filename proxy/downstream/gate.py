@@ -46,6 +46,7 @@ SPENDER: Final = web.RequestKey("spender", Identity)
 """Whose allowance the call spends; only where limits are in force."""
 
 _OF_POSTS: Final = {"/elicitation/create": QUESTIONS, "/elicitation/respond": ANSWERS}
+_OF_READERS: Final = (CALLS, WAITS)
 _ACCEPTED_BY: Final = frozenset({"/event/store", "/elicitation/create", "/elicitation/respond", "/elicitation/pending"})
 """Calls that the Bridge only answers with 200 where it has accepted their token."""
 
@@ -72,7 +73,8 @@ class Gate:
 
     admission: Admission
     wait_paths: frozenset[str]
-    mcp_path: str
+    """As they are written, and as they are plain."""
+    plain_mcp_path: str
     mcp_is_bridge: bool
     """The MCP server is the Bridge, which issued the tokens that come there."""
     names: ToolNames
@@ -84,7 +86,7 @@ class Gate:
             SidecarError: it may not come in.
         """
         rules = self.admission.rules
-        if not (rules.looks_at_calls or rules.limits):
+        if not rules.looks_at_calls and not self._may_be_limited(request):
             return
         called = self._read_head(request, path, is_mcp=is_mcp, is_message=is_message)
         identity = await self._identify(called) if rules.looks_at_calls else self.admission.bound(called.entrant)
@@ -97,8 +99,7 @@ class Gate:
 
     def _read_head(self, request: web.Request, path: str, *, is_mcp: bool, is_message: bool) -> _Called:
         plain = plain_path(path)
-        is_posted = request.method == "POST" and (is_message or plain == plain_path(self.mcp_path))
-        to_server = is_mcp or is_posted
+        to_server = is_mcp or is_message or plain == self.plain_mcp_path
         authorization = request.headers.get("Authorization", "")
         vouches = self.mcp_is_bridge if to_server else is_token_judged(plain)
         token = issued_to(Secret(authorization)) if authorization and vouches else None
@@ -107,7 +108,7 @@ class Gate:
             path=path,
             plain=plain,
             is_mcp=is_mcp,
-            is_message=is_posted and not is_mcp,
+            is_message=to_server and not is_mcp and request.method == "POST",
             entrant=Entrant(token=token, fingerprint=Secret(authorization).fingerprint() if token else b""),
         )
 
@@ -161,7 +162,7 @@ class Gate:
 
     def _named(self, called: _Called, body: bytes | None) -> Claims:
         request = called.request
-        if names_agent_in_query(request.method, called.plain, self._waits):
+        if names_agent_in_query(request.method, called.plain, self.wait_paths):
             return claims_in_query(request.raw_path.partition("?")[2])
         if not self._says_who_in_body(called):
             return claims_in_path(called.path)
@@ -173,11 +174,13 @@ class Gate:
             else claims_in_body(called.plain, body)
         )
 
-    @property
-    def _waits(self) -> frozenset[str]:
-        return frozenset(map(plain_path, self.wait_paths))
-
     # Limits
+
+    def _may_be_limited(self, request: web.Request) -> bool:
+        """Whether a limit may be in force for a call; what only reads comes under few."""
+        limits = self.admission.rules.limits
+        is_reading = request.method in {"GET", "HEAD"} and not request.body_exists
+        return any(name in limits for name in _OF_READERS) if is_reading else bool(limits)
 
     async def _limit(self, called: _Called, identity: Identity | None) -> None:
         request = called.request
@@ -185,29 +188,38 @@ class Gate:
         spender = self.admission.spender(identity, _as_credential(request))
         request[SPENDER] = spender
         request[GRANTED] = await self.admission.take([CALLS, *names], spender)
-        if request.content_length:
-            request[GRANTED] += await self.admission.take([BYTES], spender, cost=request.content_length)
+        if request.body_exists:
+            # Of unknown length: a body that begins costs at least a byte, and the rest when it has come.
+            cost = request.content_length or 1
+            request[GRANTED] += await self.admission.take([BYTES], spender, cost=cost)
 
     async def _limits_of(self, called: _Called) -> Sequence[LimitName]:
         method = called.request.method
         if called.is_message:
             body = await self._body(called)
             return () if body is None else read_tools(parse(body), body, self.names).limits
-        if method in {"GET", "HEAD"} and called.plain in self._waits:
+        if method in {"GET", "HEAD"} and called.plain in self.wait_paths:
             return (WAITS,)
         return (_OF_POSTS[called.plain],) if method == "POST" and called.plain in _OF_POSTS else ()
 
     async def answered(self, request: web.Request, path: str, status: int) -> None:
-        """Learn from the reply to a call whether the Bridge has accepted its token."""
+        """Learn from the reply to a call whether the Bridge has accepted its token, and how long its body was."""
         spender = request.get(SPENDER)
+        if spender is not None and request.body_exists and request.content_length is None:
+            await self.admission.used_up(BYTES, spender, _bytes_up(request) - 1)
         if spender is None or spender.is_proven or spender.witness is not Witness.TOKEN or status != 200:
             return
         relayed = request.get(RELAY_OUTCOME)
         is_judged = path in _ACCEPTED_BY or (request.method == "GET" and path in self.wait_paths)
         if is_judged and relayed is not None and relayed.status == 200:
-            fingerprint = Secret(request.headers["Authorization"]).fingerprint()
-            taken = [decision.name for decision in request.get(GRANTED, ()) if decision.name != BYTES]
-            await self.admission.was_accepted(spender, fingerprint, taken)
+            await self.admission.was_accepted(spender)
+
+
+def _bytes_up(request: web.Request) -> int:
+    """How long a body was, as far as it was read."""
+    relayed = request.get(RELAY_OUTCOME)
+    read: bytes = request.get(READ_BODY) or b""
+    return max(len(read), 0 if relayed is None else relayed.bytes_up)
 
 
 def _as_credential(request: web.Request) -> Claims:

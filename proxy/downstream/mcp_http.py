@@ -315,6 +315,7 @@ class McpDoor:
         draft.agent_id = call.given.agent_id
         take = self.trust.taking_answer(request, call.given.agent_id)
         if call.tool is AnswerTool.RESPOND:  # an answer also where it is not ours
+            self.trust.judge_speaker(request, call.given.agent_id)
             await take()
             take = take_nothing
         request[ENDS_WITH_PEER] = False  # an answer that was given is passed on, whoever leaves

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
+import msgspec
+
 from proxy.core.errors import InvalidInput
 from proxy.mcp.jsonrpc import RequestId, read_id
 
@@ -77,7 +79,7 @@ def _first_members(head: bytes) -> tuple[dict[bytes, bytes], set[bytes]]:
 def _id_of(members: dict[bytes, bytes]) -> RequestId | None:
     try:
         return read_id(members.get(b'"id"', b"null"))
-    except InvalidInput:
+    except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError):  # a part of a line may be no JSON at all
         return None
 
 

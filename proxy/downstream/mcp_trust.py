@@ -52,6 +52,14 @@ class McpTrust:
         self.admission.judge_claims(request.get(CALLER), use.claims)
         return use
 
+    def judge_speaker(self, request: web.Request, agent_id: AgentId) -> None:
+        """Hold the agent whose answer this would be, of whom the call says nothing, against whoever gives it.
+
+        Raises:
+            ImpersonationRefused: it is another's to give, and identities are enforced.
+        """
+        self.admission.judge_claims(request.get(CALLER), Claims((agent_id,)))
+
     def judge_unread(self, request: web.Request) -> None:
         """The same for a request whose body is not looked into, if it has one.
 

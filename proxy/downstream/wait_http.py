@@ -68,19 +68,24 @@ class WaitDoor:
             query = request.raw_path.partition("?")[2]
             ask = parse_wait_query(query, default_timeout_s=self.default_timeout_s)
             authorization = request.headers.get("Authorization", "")
+            if ask is None and not self.board.flags.legacy_support:
+                raise self._removed()  # for nobody in particular, as the Bridge would serve some that name no agent
             if ask is None or not authorization:
                 return await self._relay(request, draft)
             draft.agent_id = ask.agent_id
+            if issued_to(Secret(authorization)) not in {None, ask.agent_id}:
+                return await self._relay(request, draft)  # who reads in another's name takes nothing away from it
             decision = self._decide(ask)
             draft.decided(decision)
             if decision.route is Route.REMOVED:
-                raise LegacyRemoved(
-                    f"wait_for_messages was removed; use elicitation instead, see {self.guide_url}",
-                    guide=self.guide_url,
-                )
+                raise self._removed()
             if decision.route is Route.LEGACY and not (self._is_renumbered() or self._is_in_exchange(ask)):
                 return await self._relay_wait(request, draft, ask)
             return await self._translate(request, draft, ask, decision, Secret(authorization))
+
+    def _removed(self) -> LegacyRemoved:
+        text = f"wait_for_messages was removed; use elicitation instead, see {self.guide_url}"
+        return LegacyRemoved(text, guide=self.guide_url)
 
     def _is_renumbered(self) -> bool:
         """Whether agents count in numbers of ours, since the Bridge began to number anew.
@@ -159,8 +164,9 @@ class WaitDoor:
         Where it stands, which questions it has as notes, and the answers to which of its own.
         """
         parts = self.feeds.parts
-        numbered = [(parts.sequences.to_agent(message.sequence), message) for message in messages]
+        numbered = [(parts.sequences.to_agent(message.sequence), parts.judge(message)) for message in messages]
         parts.places.stands(agent_id, numbered[-1][0])
+        parts.sequences.held(numbered[-1][0])
         parts.names.learn(agent_id, numbered, on_elicitation=False)
         for number, message in numbered:
             key = key_of_note(message, agent_id)

@@ -4,8 +4,8 @@ In this order, and each rule by its own mode: `enforce` refuses, `observe` count
 does not look. What cannot be judged (a store of nonces or limits that fails) is refused where it is enforced.
 
 A token that the Bridge has not accepted yet may be made up, and so may a name that only the call itself says. What
-such callers spend is counted apart from what the agents of these names spend, so that nobody else can use up an
-allowance; they are never granted more than the agent itself would be.
+such callers spend is counted apart, by what they call with, so that nobody can use up the allowance of another; they
+are granted nothing once the agent itself would be granted nothing.
 
 Source: ARCHITECTURE.md 4.
 """
@@ -43,7 +43,7 @@ from proxy.core.signing import Call, Refusal, Verdict, Verifier
 from proxy.core.suspicion import Breach, Suspicion
 from proxy.ports import Clock, LimitStore, NonceStore, Recorder
 
-NOBODY: Final = Identity(AgentId("-"), Witness.CLAIM, is_proven=False)
+NOBODY: Final = Identity(AgentId("-"), Witness.CLAIM, b"-")
 """Whose allowance the calls share that name nobody. Source: ours."""
 
 Known = Callable[[AgentId, bytes], bool]
@@ -129,7 +129,7 @@ class Admission:
             signed=None if verdict is None else verdict.agent_id,
             token=entrant.token,
             configured=self.rules.configured,
-            is_token_proven=self._is_proven(entrant),
+            unproven=b"" if self._is_proven(entrant) else entrant.fingerprint,
         )
 
     def _is_proven(self, entrant: Entrant) -> bool:
@@ -142,7 +142,7 @@ class Admission:
         """Whose allowance a call spends: that of whoever is vouched for, else of the first that it names."""
         if identity is not None:
             return identity
-        return Identity(AgentId(claims.named[0]), Witness.CLAIM, is_proven=False) if claims.named else NOBODY
+        return Identity(AgentId(claims.named[0]), Witness.CLAIM, b"-") if claims.named else NOBODY
 
     def judge_signature(self, call: Call) -> Verdict | None:
         """The verdict over a signed call; None where it does not count.
@@ -289,35 +289,56 @@ class Admission:
         """
         return name not in self.rules.limits or (await self._take_one(name, spender, 1)).allowed
 
-    async def _take_one(self, name: LimitName, spender: Identity, cost: int) -> Decision:
-        rate, now = self.rules.limits[name], self._clock.now()
-        agent_id = spender.agent_id
-        if len(agent_id) > MAX_AGENT_ID_CHARS:  # nobody's name, and not to be kept
-            spender, agent_id = NOBODY, NOBODY.agent_id
-        if spender.is_proven:
-            decision = await self._limits.take(name, agent_id, rate, now=now, cost=cost)
-        else:
-            decision = (await self._limits.take(name, agent_id, rate, now=now, cost=0)).asked_for(cost)
-            if decision.allowed:
-                decision = await self._of_strangers.take(name, agent_id, rate, now=now, cost=cost)
-        self._recorder.limited(name, is_allowed=decision.allowed)
-        return decision
-
-    async def was_accepted(self, spender: Identity, fingerprint: bytes, names: Sequence[LimitName]) -> None:
-        """The Bridge has accepted the token of a call: from now on it is its agent who spends, and has spent this.
+    async def used_up(self, name: LimitName, spender: Identity, cost: int) -> None:
+        """So much more was spent than was taken: take it as far as there is anything left.
 
         Raises:
             StateUnavailable: what was granted cannot be told.
         """
-        self._proven.prove(spender.agent_id, fingerprint)
-        for name in names:
-            if name in self.rules.limits:
-                await self._limits.take(name, spender.agent_id, self.rules.limits[name], now=self._clock.now())
+        if name in self.rules.limits and cost > 0:
+            left = (await self._take_of(name, spender, 0)).remaining
+            await self._take_of(name, spender, min(cost, left))
+
+    async def _take_one(self, name: LimitName, spender: Identity, cost: int) -> Decision:
+        decision = await self._take_of(name, spender, cost)
+        self._recorder.limited(name, is_allowed=decision.allowed)
+        return decision
+
+    async def _take_of(self, name: LimitName, spender: Identity, cost: int) -> Decision:
+        rate, now = self.rules.limits[name], self._clock.now()
+        if len(spender.agent_id) > MAX_AGENT_ID_CHARS:  # nobody's name, and not to be kept
+            spender = NOBODY
+        if spender.is_proven or self._proven.is_proven(spender.agent_id, spender.unproven):
+            return await self._limits.take(name, spender.agent_id, rate, now=now, cost=cost)
+        decision = (await self._limits.take(name, spender.agent_id, rate, now=now, cost=0)).asked_for(cost)
+        if decision.allowed:
+            decision = await self._of_strangers.take(name, _as_stranger(spender), rate, now=now, cost=cost)
+        return decision
+
+    async def was_accepted(self, spender: Identity) -> None:
+        """The Bridge has accepted the token of a call: its agent has spent what was spent with it.
+
+        Raises:
+            StateUnavailable: what was granted cannot be told.
+        """
+        agent_id, now = spender.agent_id, self._clock.now()
+        if self._proven.is_proven(agent_id, spender.unproven):
+            return
+        self._proven.prove(agent_id, spender.unproven)
+        for name, rate in self.rules.limits.items():
+            apart = await self._of_strangers.take(name, _as_stranger(spender), rate, now=now, cost=0)
+            left = (await self._limits.take(name, agent_id, rate, now=now, cost=0)).remaining
+            await self._limits.take(name, agent_id, rate, now=now, cost=min(apart.limit - apart.remaining, left))
 
     def _suspect(self, breach: Breach, rule: str, agent_id: str, *, is_enforced: bool, claimed: str = "") -> None:
         self._recorder.suspect(
             Suspicion(breach=breach, rule=rule, agent_id=agent_id, claimed=claimed, is_enforced=is_enforced)
         )
+
+
+def _as_stranger(spender: Identity) -> AgentId:
+    """Under which name is counted what is spent with one credential that nobody has proven."""
+    return AgentId(f"{spender.agent_id} {spender.unproven.hex()}")
 
 
 def _told(found: Impersonation, identity: Identity | None) -> str:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from proxy.core.answer_rights import GivenTo, Parties
+from proxy.core.bus import is_bus_id
 from proxy.core.elicitation import Elicitation
 from proxy.core.errors import BridgeFault, BridgeRefused
 from proxy.core.identity import Foul, Identity, Impersonation
@@ -71,6 +72,8 @@ class AnswerRights:
         known = self._parties.may_answer(question_id, caller.agent_id, is_cancel=given.is_cancel)
         if known is not None:
             return known
+        if not given.is_answer and is_bus_id(question_id):
+            return True  # it travels as an event, which is signed inside
         if credential is None:
             return False
         try:

@@ -8,6 +8,8 @@ Bound: at most MAX_WAITING deeds wait; beyond it they are counted by their kind,
 Changes of flags are not told here but read from their history, which is stored in one step with them: also one whose
 operator left before it was answered, or that was the last thing before a crash, gets its entry.
 
+The clock is that of this machine: the Bridge, whose dates count elsewhere, has no say in when something was done here.
+
 Source: ARCHITECTURE.md 4 (audit).
 """
 
@@ -217,7 +219,7 @@ class AuditKeeper:
                 if told is None or change.version > told:
                     flags = tuple(map(Word, change.changes))
                     deed = FlagsChanged(version=change.version, flags=flags)
-                    await self._append(deed, _name(change.author) or SIDECAR, "", change.at)
+                    await self._append(deed, _name(change.author) or SIDECAR, "", self._clock.wall())
                     self._version = change.version
         except StateUnavailable:
             self._must_read_flags = True

@@ -305,8 +305,8 @@ class Feed:
         """A cursor that came with an accepted token: the agent has what it covers, where it was read here."""
         sequences = self._parts.sequences
         sequences.held(waiter.ask.since)
-        self._parts.told.passed(self.agent_id, waiter.ask.since)
         if self.access.is_agents_own and waiter.ask.since <= sequences.highest:
+            self._parts.told.passed(self.agent_id, waiter.ask.since)
             self._parts.inbox.shown(self.agent_id, waiter.ask.since)
 
     async def _pause_messages(self, seconds: float) -> None:

@@ -60,22 +60,28 @@ class SendReplies:
         reply = read_numbered_reply(body)
         if reply is None:
             return None
-        sequence = self._feeds.parts.sequences.to_bridge(reply.number) or reply.number
-        question = self._known(reply, sequence) or await self._found(reply, sequence, credential)
+        sequences = self._feeds.parts.sequences
+        sequence = sequences.to_bridge(reply.number) if sequences.offset else reply.number
+        question = self._known(reply, sequence)
+        if question is None and sequence:  # else it is of a log that is gone, where nobody can look it up
+            question = await self._found(reply, sequence, credential)
         return None if question is None else reply.as_answer(question.elicitation_id)
 
     def _known(self, reply: NumberedReply, sequence: int) -> Elicitation | None:
         parts = self._feeds.parts
         named = parts.told.named_at(reply.agent_id, reply.number)
         told = None if named is None else parts.book.get(named)
-        known = [*([] if told is None else [told]), *parts.sent.known_by(reply.agent_id, (sequence,))]
+        sent = parts.sent.known_by(reply.agent_id, (sequence,)) if sequence else []
+        known = [*([] if told is None else [told]), *sent]
         return next((question for question in known if reply.may_answer(question)), None)
 
     async def _found(self, reply: NumberedReply, sequence: int, credential: Secret) -> Elicitation | None:
         """Ask the Bridge which question is meant; None as well where it cannot be told now."""
         parts = self._feeds.parts
         now = parts.clock.now()
-        if parts.breaker.way(now) is not Way.OPEN or not self._lookups.take(reply.agent_id, now):
+        # By token as well: whoever has none of the agent's must not use up what it may look up.
+        caller = AgentId(f"{reply.agent_id} {credential.fingerprint().hex()}")
+        if parts.breaker.way(now) is not Way.OPEN or not self._lookups.take(caller, now):
             return None
         try:
             async with asyncio.timeout(LOOK_UP_S):

@@ -100,7 +100,7 @@ class Sends:
 
     async def _is_granted(self, send: Send, caller: Identity | None) -> bool:
         """Whether the sender may put one more question, by the same allowance as for questions of its own."""
-        spender = caller or Identity(send.from_agent, Witness.CLAIM, is_proven=False)
+        spender = caller or Identity(send.from_agent, Witness.CLAIM, b"-")
         try:
             return await self._grants(spender)
         except StateUnavailable:  # it stays a message

@@ -61,9 +61,18 @@ def _show_note(parts: FeedParts, agent_id: AgentId, raw: Parcel, key: bytes) -> 
             parts.told.stands_at(agent_id, key, raw.sequence)
             return _asked_again(parts, agent_id, raw, key), None
         case None:
+            parts.told.stands_at(agent_id, key, raw.sequence)
             return note, None
         case telling:
             assert_never(telling)
+
+
+def as_told(parts: FeedParts, agent_id: AgentId, parcel: Parcel) -> Parcel | None:
+    """A parcel of the legacy way as it is to be handed out now: another wait may have been asked meanwhile."""
+    key = parcel.note_key
+    if key is None or parts.told.was_told(agent_id, key) is not Telling.ELICITATION:
+        return parcel
+    return _asked_again(parts, agent_id, parcel, key)
 
 
 def _asked_again(parts: FeedParts, agent_id: AgentId, raw: Parcel, key: bytes) -> Parcel | None:

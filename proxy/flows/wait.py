@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.core.elicitation import question_item
+from proxy.core.elicitation import Elicitation, question_item
 from proxy.core.errors import SidecarError
 from proxy.core.exchange import (
     Action,
@@ -31,7 +31,8 @@ from proxy.core.routing import Decision, Route
 from proxy.core.secret import Secret
 from proxy.flows.feed import Feed
 from proxy.flows.feeds import Feeds
-from proxy.flows.waiter import Waiter
+from proxy.flows.showing import as_told
+from proxy.flows.waiter import Parcel, Waiter
 
 NOTHING: Final = Found()
 
@@ -162,20 +163,25 @@ async def _messages_first(feeds: Feeds, feed: Feed, waiter: Waiter, exchange: Ex
 def _look(feeds: Feeds, feed: Feed, waiter: Waiter) -> Found:
     """What can be handed to this wait now: questions first, then messages, ten at most."""
     clock, book = feeds.parts.clock, feeds.parts.book
+    told = feeds.parts.told
     questions = []
     if feed.access.is_trusted():
         # Half of the places are the messages', or questions that nobody answers would keep them back for good.
         room = ITEMS_PER_REPLY - min(len(waiter.parcels), ITEMS_PER_REPLY // 2)
         # On the legacy way what was told as an elicitation stays one, until it is answered.
-        questions = book.offer(
-            feed.agent_id, now=clock.now(), wall=clock.wall(), limit=room, only_again=not waiter.on_elicitation
-        )
-    parcels = waiter.first_parcels(ITEMS_PER_REPLY - len(questions))
+        among = _every if waiter.on_elicitation else told.was_asked
+        questions = book.offer(feed.agent_id, now=clock.now(), wall=clock.wall(), limit=room, among=among)
+    by_themselves = {question.elicitation_id for question in questions}
+    parcels = [
+        parcel
+        for parcel in _parcels(feeds, feed, waiter, room=ITEMS_PER_REPLY - len(questions))
+        if parcel.elicitation_id not in by_themselves
+    ]
     placed = [parcel.elicitation_id for parcel in parcels if parcel.elicitation_id is not None]
     book.hand_out(placed, now=clock.now(), wall=clock.wall())
     for parcel in parcels:
         if parcel.note_key is not None and feed.access.is_agents_own:
-            feeds.parts.told.as_note(feed.agent_id, parcel.note_key, parcel.sequence)
+            told.as_note(feed.agent_id, parcel.note_key, parcel.sequence)
     asked = [question_item(question, sequence=waiter.ask.since) for question in questions]
     created = [question.created_at for question in questions]
     return Found(
@@ -185,6 +191,24 @@ def _look(feeds: Feeds, feed: Feed, waiter: Waiter) -> Found:
         tells=bool(questions) or any(parcel.note_key or parcel.elicitation_id for parcel in parcels),
         created_at=(*created, *(parcel.created_at for parcel in parcels if parcel.created_at is not None)),
     )
+
+
+def _every(_question: Elicitation) -> bool:
+    return True
+
+
+def _parcels(feeds: Feeds, feed: Feed, waiter: Waiter, *, room: int) -> list[Parcel]:
+    """The first messages for this wait; none behind the note of a question that it has not been asked yet.
+
+    Its cursor would pass the note, which is all that the legacy way has of that question.
+    """
+    parts = feeds.parts
+    found = waiter.first_parcels(room)
+    if waiter.on_elicitation:
+        wall, untold = parts.clock.wall(), parts.told.untold(feed.agent_id)
+        ahead = [number for number, named in untold if parts.book.still_asks(named, wall=wall)]
+        return [parcel for parcel in found if not ahead or parcel.sequence < min(ahead)]
+    return [shown for parcel in found if (shown := as_told(parts, feed.agent_id, parcel)) is not None]
 
 
 def _served(

@@ -167,7 +167,9 @@ CATALOGUE: Final = (
         fault=tuple(Fault),
     ),
     _counter("defects_total", "Mistakes of the sidecar itself; each has a traceback in the log."),
-    _counter("impersonations_total", "Calls that spoke as another agent, answers to another agent's question included."),
+    _counter(
+        "impersonations_total", "Calls that spoke as another agent, answers to another agent's question included."
+    ),
     _counter(
         "signature_failures_total", "Calls whose signature did not count, by reason.", reason=tuple(SignatureRefusal)
     ),

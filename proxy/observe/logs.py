@@ -7,6 +7,7 @@ one slips in.
 
 import logging
 from io import StringIO
+from textwrap import indent
 from typing import Final, Literal, TextIO
 
 import structlog
@@ -96,10 +97,13 @@ def _console(*, colors: bool) -> tuple[Processor, ...]:
 
 
 def _write_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
-    """Write a traceback without local variables, tokens among them, which the default (rich) prints."""
+    """Write a traceback without local variables, tokens among them, which the default (rich) prints.
+
+    Every line is indented, so that the message of an error, which may quote a peer, cannot begin a line of the log.
+    """
     text = StringIO()
     structlog.dev.plain_traceback(text, exc_info)
-    stream.write(printable_lines(text.getvalue()))
+    stream.write(indent(printable_lines(text.getvalue()), "    "))
 
 
 def dump_line(event: object, **_: object) -> str:

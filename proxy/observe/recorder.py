@@ -45,6 +45,14 @@ def _is_wait(outcome: Outcome) -> bool:
     return outcome.door in WAIT_DOORS or (outcome.door in MCP_DOORS and outcome.route is not None)
 
 
+def _breach_of(outcome: Outcome) -> Breach | None:
+    """What watchers hear of a call that ended so; of the admin port they hear elsewhere, with the caller's address."""
+    if outcome.door is Door.ADMIN:
+        return None
+    is_foreign = ElicitationOutcome.FORBIDDEN in outcome.elicitations
+    return Breach.FOREIGN_ANSWER if is_foreign else _BREACHES.get(outcome.error_code)
+
+
 def _within(value: str, known: frozenset[str]) -> str:
     return value if value in known else OTHER
 
@@ -95,7 +103,7 @@ class OutcomeRecorder:
             self._errors[code] += 1
             self._metrics.count("errors_total", code, outcome.fault or Fault.OURS)
         self._count_elicitations(outcome)
-        breach = None if outcome.door is Door.ADMIN else _BREACHES.get(outcome.error_code)
+        breach = _breach_of(outcome)
         if breach is not None:
             self._tell(Suspicion(breach=breach, rule="", agent_id=outcome.agent_id, is_enforced=True))
         write_outcome(_LOG, outcome)

@@ -38,7 +38,7 @@ def read_audit(path: Path) -> Trail | Unreadable:
         if is_damage(error):
             return Unreadable(entries[-1].number if entries else 0, why)
         raise StateUnavailable(why) from error
-    return Trail(entries=entries, head=head)
+    return Trail(entries=tuple(entries), head=head)
 
 
 def _read_into(entries: list[Entry], connection: sqlite3.Connection) -> Head:

@@ -20,14 +20,14 @@ RFC 9110 section 15.6.2.
 from typing import Final
 
 from proxy.core.bridge_token import issued_to
-from proxy.core.bus import Ask, is_bus_id
+from proxy.core.bus import READER, Ask, is_bus_id
 from proxy.core.elicitation import Answer, BridgeStatus, Elicitation
 from proxy.core.errors import BridgeFault, BridgeRefused
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.legacy import Message
 from proxy.core.secret import Secret
 from proxy.ports import Bridge, Clock
-from proxy.upstream.bridge_bus import READER, BusBridge
+from proxy.upstream.bridge_bus import BusBridge
 
 NO_ELICITATION: Final = frozenset({404, 405, 501})
 """What a Bridge without elicitation answers to the poll for questions."""

@@ -24,6 +24,7 @@ from proxy.core.bridge_token import issued_to
 from proxy.core.bus import (
     MAX_DATA_BYTES,
     MAX_LIFE_S,
+    READER,
     Answered,
     Ask,
     answer_data,
@@ -43,19 +44,15 @@ from proxy.core.errors import (
     InvalidInput,
     TooManyQuestions,
 )
+from proxy.core.event_seal import ANSWER, QUESTION, WITHDRAWAL, EventSeal
 from proxy.core.ids import AgentId, ElicitationId
+from proxy.core.key_ring import KeyRing
 from proxy.core.legacy import Message
 from proxy.core.log_reader import LogReader, Look
 from proxy.core.pace import Pace
 from proxy.core.secret import Secret
 from proxy.core.send_marks import unmarked
 from proxy.ports import Clock
-
-READER: Final = AgentId("elicit-sidecar")
-"""In whose name the log is read: nobody's, so that the Bridge leaves out no events as the reader's own.
-
-Source: BRIDGE.md 2.1 (wrong-identity reads pass) and 2.2 (gaps for the reader).
-"""
 
 LOOK_S: Final = 1.0
 """Shortest wait that looks into the log. Source: BRIDGE.md 2.3 (a wait of 0 seconds does not look)."""
@@ -90,10 +87,11 @@ class EventLog(Protocol):
 class BusBridge:
     """The Bridge port, and the QuestionBus port, over the event log."""
 
-    __slots__ = ("_allowance", "_book", "_clock", "_log", "_mint", "_reader")
+    __slots__ = ("_allowance", "_book", "_clock", "_log", "_mint", "_reader", "_seal")
 
-    def __init__(self, log: EventLog, clock: Clock, *, mint: Callable[[], str]) -> None:
-        """`mint` makes ids of 32 hexadecimal digits that nobody can guess."""
+    def __init__(self, log: EventLog, clock: Clock, *, mint: Callable[[], str], seal: EventSeal | None = None) -> None:
+        """`mint` makes ids of 32 hexadecimal digits that nobody can guess; `seal` signs events and judges them."""
+        self._seal = EventSeal(KeyRing) if seal is None else seal
         self._log = log
         self._clock = clock
         self._mint = mint
@@ -129,7 +127,8 @@ class BusBridge:
         if self._book.get(answer.elicitation_id) is None:
             await self._seek(answer.elicitation_id, credential)
         question = self._answerable(answer, agent_id)
-        sequence = await self._log.store_event(agent_id, answer_data(answer, question), credential)
+        data = self._sealed(answer_data(answer, question), agent_id, ANSWER)
+        sequence = await self._log.store_event(agent_id, data, credential)
         await self._confirm(answer, sequence, credential)
 
     async def status(self, elicitation_id: ElicitationId, credential: Secret) -> BridgeStatus | None:
@@ -156,7 +155,7 @@ class BusBridge:
 
     def judge(self, message: Message) -> Message:
         """Mark a message of a log that is gone; see the port."""
-        return self._book.take(message, log=GONE, wall=self._clock.wall())
+        return self._taken(message, log=GONE, wall=self._clock.wall())
 
     def open_for(self, agent_id: AgentId) -> tuple[Elicitation, ...]:
         """The questions to one agent that are known to be open."""
@@ -178,7 +177,7 @@ class BusBridge:
             created_at=wall,
             expires_at=wall + min(ask.timeout_s, MAX_LIFE_S),
         )
-        data = question_data(question)
+        data = self._sealed(question_data(question), ask.from_agent, QUESTION)
         size = size_of(data)
         if size > MAX_DATA_BYTES:
             raise InvalidInput(f"expected a question of at most {MAX_DATA_BYTES} bytes, got {size}")
@@ -200,7 +199,8 @@ class BusBridge:
             raise _refused("400: Failed to respond to elicitation")
         if question.from_agent != agent_id:
             raise _refused(f"Only {question.from_agent} can cancel this elicitation")
-        await self._log.store_event(agent_id, withdrawal_data(question), credential)
+        data = self._sealed(withdrawal_data(question), agent_id, WITHDRAWAL)
+        await self._log.store_event(agent_id, data, credential)
         await self._look(self._reader.next_on(), credential)
 
     async def find(self, elicitation_id: ElicitationId, credential: Secret) -> Elicitation | None:
@@ -209,11 +209,19 @@ class BusBridge:
             await self._seek(elicitation_id, credential)
         return self._book.get(elicitation_id)
 
+    def _sealed(self, data: Mapping[str, object], speaker: AgentId, kind: str) -> dict[str, object]:
+        named = str(data["elicitation_id"])
+        return self._seal.sealed(data, speaker, kind=kind, elicitation_id=named, wall=self._clock.wall())
+
     # Reading
 
     def _take(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         wall, log = self._clock.wall(), self._reader.log
-        return tuple(self._book.take(message, log=log, wall=wall) for message in messages)
+        return tuple(self._taken(message, log=log, wall=wall) for message in messages)
+
+    def _taken(self, message: Message, *, log: int, wall: float) -> Message:
+        counts = self._seal.counts(message, log=log, wall=wall)
+        return self._book.take(message, log=log, wall=wall) if counts else message
 
     async def _look(self, look: Look, credential: Secret) -> None:
         found = await self._log.wait(READER, credential, since=look.since, hold_s=LOOK_S)

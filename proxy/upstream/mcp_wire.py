@@ -27,6 +27,9 @@ from proxy.upstream.bridge_http import translated
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """Longest message of a server that is read. Source: ours; as a reply of the Bridge."""
 
+PIECE_BYTES: Final = 64 * 1024
+"""Most of a stream that is read in one go. Source: ours; of blank lines alone these are 32,768 frames, some 60 ms."""
+
 
 @dataclass(slots=True)
 class Trail:
@@ -85,7 +88,7 @@ class Incoming:
                 self._held.extend(read_messages(body) if body.strip() else ())
                 return self._held.popleft() if self._held else None
             async with translated(self.url):
-                chunk = await self.reply.content.readany()
+                chunk = await self.reply.content.read(PIECE_BYTES)
             if not chunk:
                 return None
             self._feed(chunk)

@@ -8,6 +8,8 @@ from proxy.config.schema import Config
 from proxy.core.audit import SIDECAR
 from proxy.core.deeds import Started, parse_word
 from proxy.core.errors import StateUnavailable
+from proxy.core.key_moves import moves_between
+from proxy.core.key_ring import KeyRing
 from proxy.downstream.reports_http import SecurityFactsNow
 from proxy.flows.audit_keeper import AuditKeeper
 from proxy.flows.flags import FlagBoard
@@ -25,6 +27,18 @@ def open_audit(trail: AuditTrail, clock: Clock, board: FlagBoard, recorder: Outc
     recorder.watch(keeper.suspected)
     keeper.note(Started(version=parse_word(__version__)), who=SIDECAR)
     return keeper
+
+
+def key_watch(keeper: AuditKeeper) -> Callable[[KeyRing], None]:
+    """Who hears of each new ring, the first one included, and has the trail tell what became of keys since."""
+    last: list[KeyRing] = []
+
+    def heard(ring: KeyRing) -> None:
+        for agent_id, deed in moves_between(last.pop() if last else ring, ring):
+            keeper.note(deed, who=SIDECAR, subject=agent_id)
+        last.append(ring)
+
+    return heard
 
 
 def bind_gauges(keeper: AuditKeeper, metrics: Metrics) -> None:

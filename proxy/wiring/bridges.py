@@ -5,6 +5,7 @@ from secrets import token_bytes
 from uuid import uuid4
 
 from proxy.config.schema import Config
+from proxy.core.event_seal import EventSeal
 from proxy.ports import Bridge, Clock, McpUpstream, QuestionBus, SendBridge, Spawn
 from proxy.upstream.bridge_auto import AutoBridge
 from proxy.upstream.bridge_bus import BusBridge
@@ -26,9 +27,12 @@ class ChosenBridge:
 
 
 def choose_bridge(
-    config: Config, http: HttpBridge, upstream: McpUpstream, *, clock: Clock, spawn: Spawn
+    config: Config, http: HttpBridge, upstream: McpUpstream, *, clock: Clock, spawn: Spawn, seal: EventSeal
 ) -> ChosenBridge:
-    """The way that `bridge.source` names, on the Bridge's HTTP interface or its MCP server."""
+    """The way that `bridge.source` names, on the Bridge's HTTP interface or its MCP server.
+
+    `seal` is for what travels as events.
+    """
     if config.bridge.source == "mcp":
         asking = McpBridge(
             upstream,
@@ -43,7 +47,7 @@ def choose_bridge(
         return ChosenBridge(asking, asking=asking)
     if config.bridge.source not in {"bus", "auto"}:
         return ChosenBridge(http, sends=http)
-    bus = BusBridge(http, clock, mint=lambda: uuid4().hex)
+    bus = BusBridge(http, clock, mint=lambda: uuid4().hex, seal=seal)
     if config.bridge.source == "bus":
         return ChosenBridge(bus, bus, sends=http)
     auto = AutoBridge(http, bus, clock, reprobe_s=config.breaker.incapable_s)

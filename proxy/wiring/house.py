@@ -50,7 +50,7 @@ from proxy.observe.journal_meter import JournalMeter
 from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
 from proxy.upstream.parked_questions import Watch
-from proxy.wiring.audit import bind_gauges, open_audit, security_facts_of
+from proxy.wiring.audit import bind_gauges, key_watch, open_audit, security_facts_of
 from proxy.wiring.books import Books
 from proxy.wiring.descriptors import descriptor_limit
 from proxy.wiring.ingress import open_ingress
@@ -78,7 +78,8 @@ class House:
             incapable_s=config.breaker.incapable_s,
         )
         self.board = FlagBoard(outside.store, self._clock, salt=config.flags.salt, groups=_members(config))
-        self.audit = open_audit(outside.kept.audit, self._clock, self.board, self._recorder)
+        self.audit = open_audit(outside.kept.audit, outside.machine, self.board, self._recorder)
+        outside.signing.keys.give(key_watch(self.audit))
         self.journal = JournalKeeper(outside.kept.journal, self._clock, self._snapshot, JournalMeter(self._metrics))
         self._books = books = Books(self._clock, self.journal.write, redeliver_s=config.wait.redeliver_s)
         errands = Errands(self._spawn)
@@ -116,6 +117,7 @@ class House:
             )
         self._replies = SendReplies(self.feeds, outside.sends)
         self._answers = Answers(self.feeds, self._replies.tell)
+        outside.signing.seal.watch(self._recorder.suspect)
         self._gate = open_gate(config, outside, self._recorder, is_known=self.feeds.is_accepted)
         self.doorman = Doorman(descriptor_limit(), DescriptorMeter(self._metrics))
         self._waits = self._wait_door()
@@ -258,6 +260,7 @@ class House:
             path=config.bridge.sse_path,
             recorder=self._recorder,
             clock=self._clock,
+            admission=self._gate.admission,
         )
         parts = DataParts(
             waits=self._waits,
@@ -279,7 +282,7 @@ class House:
     def called_at(self, bound: Address) -> None:
         """Agents call us at this address, for which signatures are made."""
         found = origins(self.config, bound)
-        self._outside.keys.give(lambda ring: self._gate.admission.take_keys(Verifier(ring, origins=found)))
+        self._outside.signing.keys.give(lambda ring: self._gate.admission.take_keys(Verifier(ring, origins=found)))
 
     def _sends(self) -> Sends:
         dual, outside = self._loaded.config.dual, self._outside
@@ -338,7 +341,7 @@ class House:
                 recorder=self._recorder,
                 clock=self._clock,
                 audit=self.audit,
-                security_facts=security_facts_of(self.audit, lambda: self.config, self._clock),
+                security_facts=security_facts_of(self.audit, lambda: self.config, self._outside.machine),
                 tokens=tokens,
                 allowed_hosts=self._allowed_hosts(config.listen.admin),
                 version=__version__,

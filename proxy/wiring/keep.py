@@ -71,7 +71,8 @@ async def keep_house(
             house, bound, outside = await _open(loaded, stack, stop, clock or LoopClock())
             house.start(outside.tls.keep_fresh(), "certificates", stack)
             if source is not None:
-                house.start(reload_when_wanted(house, source, outside.tls.wanted, outside.keys.wanted), "reload", stack)
+                files = (outside.tls.wanted, outside.signing.keys.wanted)
+                house.start(reload_when_wanted(house, source, *files), "reload", stack)
                 house.start(watch_file(source), "watch of the configuration", stack)
             ready(bound)
             await stop.wait()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from proxy.config.keys import read_key_ring
+from proxy.config.keys import read_key_ring, variable_of
 from proxy.config.problems import ConfigError
 from proxy.config.schema import Config
 from proxy.core.key_file import write_keys
@@ -70,7 +70,7 @@ class Keys:
     @property
     def _path(self) -> Path | None:
         name = self._config.signatures.keys_file
-        return Path(name) if name else None
+        return Path(name) if name and variable_of(name) is None else None
 
     async def _renew(self) -> None:
         try:

@@ -1,11 +1,13 @@
-"""Builds what signs the calls that this sidecar sends, or keeps signatures from the Bridge."""
+"""Builds what signs for our agents: the calls and events that are sent; or what keeps signatures from the Bridge."""
 
+from dataclasses import dataclass
 from secrets import token_bytes
 
 from yarl import URL
 
 from proxy.config.schema import Config
 from proxy.core.call_signer import CallSigner
+from proxy.core.event_seal import EventSeal
 from proxy.core.ids import AgentId
 from proxy.core.signature_fields import parse_origin
 from proxy.downstream.outgoing_head import OutgoingHead
@@ -13,19 +15,38 @@ from proxy.ports import Clock
 from proxy.wiring.keys import Keys
 
 
-def call_signer(config: Config, keys: Keys, clock: Clock) -> CallSigner | None:
-    """What signs for our agents, where that is asked for."""
-    if not config.signatures.sign:
-        return None
-    agent_id = AgentId(config.agent.id) if config.agent.id else None
-    return CallSigner(lambda: keys.ring, wall=clock.wall, chance=token_bytes, configured=agent_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """Keys, and what is done with them on the way out."""
+
+    keys: Keys
+    signer: CallSigner | None
+    """Of calls; None where none is signed."""
+    seal: EventSeal
+    """Of elicitations that travel as events."""
+    is_ingress: bool
+
+    def head(self, upstream: URL) -> OutgoingHead | None:
+        """What a relayed call has of signatures; None where they pass as they come.
+
+        At an ingress they have done their service: the Bridge is shown none.
+        """
+        if self.signer is None and not self.is_ingress:
+            return None
+        return OutgoingHead(self.signer, parse_origin(str(upstream.origin())))
 
 
-def outgoing_head(config: Config, upstream: URL, signer: CallSigner | None) -> OutgoingHead | None:
-    """What a relayed call has of signatures; None where they pass as they come.
+async def open_signing(config: Config, machine: Clock) -> Signing:
+    """Read the keys; `machine` is the clock by which signatures are made.
 
-    At an ingress they have done their service: the Bridge is shown none.
+    Raises:
+        ConfigError: the key file is not in order.
     """
-    if signer is None and config.listen.role != "ingress":
-        return None
-    return OutgoingHead(signer, parse_origin(str(upstream.origin())))
+    keys = Keys(config)
+    await keys.open()
+    rules, signer = config.signatures, None
+    if rules.sign:
+        agent_id = AgentId(config.agent.id) if config.agent.id else None
+        signer = CallSigner(lambda: keys.ring, wall=machine.wall, chance=token_bytes, configured=agent_id)
+    seal = EventSeal(lambda: keys.ring, mode=rules.events_mode, signer=signer)
+    return Signing(keys=keys, signer=signer, seal=seal, is_ingress=config.listen.role == "ingress")

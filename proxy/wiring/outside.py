@@ -23,9 +23,8 @@ from proxy.upstream.mcp_http import HttpMcpServer
 from proxy.upstream.session import open_bridge_session
 from proxy.wiring.bridge_clock import BridgeClock
 from proxy.wiring.bridges import choose_bridge
-from proxy.wiring.keys import Keys
 from proxy.wiring.mcp_rooms import McpOutside
-from proxy.wiring.outgoing import call_signer, outgoing_head
+from proxy.wiring.outgoing import Signing, open_signing
 from proxy.wiring.state import Kept, open_state
 from proxy.wiring.tls import Tls
 
@@ -52,8 +51,8 @@ class Outside:
     group: asyncio.TaskGroup
     tls: Tls
     """Of the way to the Bridge, and of our ports."""
-    keys: Keys
-    """By which agents sign."""
+    signing: Signing
+    """The keys by which agents sign, and what is signed with them."""
     contacts: tuple[Contact, ...] = ()
     """Whether those that we call can be reached."""
     bus: QuestionBus | None = None
@@ -65,7 +64,7 @@ class Outside:
 
     def reasons(self) -> list[str]:
         """What of it is not as it should be, for operators."""
-        return [*self.kept.reasons(), *self.tls.reasons(), *self.keys.reasons()]
+        return [*self.kept.reasons(), *self.tls.reasons(), *self.signing.keys.reasons()]
 
 
 async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) -> Outside:
@@ -79,24 +78,21 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
     trusted = await tls.bridge()
     clock = BridgeClock(machine)
     state = await open_state(config, clock, stack)
-    keys = Keys(config)
-    await keys.open()
-    signer = call_signer(config, keys, machine)
+    signing = await open_signing(config, machine)
     connect_s, limit_s = config.bridge.connect_timeout_s, config.bridge.request_timeout_s
     relay_session = await stack.enter_async_context(open_relay_session(connect_timeout_s=connect_s, tls=trusted))
     url, mcp_url = URL(config.bridge.url), URL(config.bridge.mcp_url or config.bridge.url)
     ours = open_bridge_session(
-        connect_timeout_s=connect_s, tls=trusted, bridge=url.origin(), dated=clock.heard, signer=signer
+        connect_timeout_s=connect_s, tls=trusted, bridge=url.origin(), dated=clock.heard, signer=signing.signer
     )
     session = await stack.enter_async_context(ours)
-    head, mcp_head = (outgoing_head(config, each, signer) for each in (url, mcp_url))
     group = await stack.enter_async_context(asyncio.TaskGroup())
     endpoint = mcp_url.with_path(config.bridge.mcp_path)
 
     def spawn(work: Coroutine[object, object, None], name: str) -> "asyncio.Task[None]":
         return group.create_task(work, name=name)
 
-    stack.callback(spawn(keys.keep_fresh(), "key file").cancel)
+    stack.callback(spawn(signing.keys.keep_fresh(), "key file").cancel)
     # Unwinds from below: calls are given up, the server has a moment to hear of it, then what is left is dropped.
     errands = Errands(spawn)
     stack.callback(errands.close)
@@ -106,7 +102,7 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
     )
     stack.push_async_exit(partial(_say_goodbye, upstream))
     http = HttpBridge(session, url, request_timeout_s=limit_s, contact=contacts[0])
-    chosen = choose_bridge(config, http, upstream, clock=clock, spawn=spawn)
+    chosen = choose_bridge(config, http, upstream, clock=clock, spawn=spawn, seal=signing.seal)
     return Outside(
         store=state.flags,
         kept=state.kept,
@@ -116,9 +112,9 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
         asking=chosen.asking,
         sends=chosen.sends,
         contacts=contacts,
-        relay=Relay(relay_session, url, contacts[0], head),
+        relay=Relay(relay_session, url, contacts[0], signing.head(url)),
         mcp=McpOutside(
-            relay=Relay(relay_session, mcp_url, contacts[1], mcp_head),
+            relay=Relay(relay_session, mcp_url, contacts[1], signing.head(mcp_url)),
             server=HttpMcpServer(session, endpoint, request_timeout_s=limit_s),
             upstream=upstream,
             exchanges=state.exchanges,
@@ -127,7 +123,7 @@ async def open_outside(config: Config, machine: Clock, stack: AsyncExitStack) ->
         machine=machine,
         group=group,
         tls=tls,
-        keys=keys,
+        signing=signing,
     )
 
 

@@ -12,7 +12,7 @@ from yarl import URL
 
 from proxy import __version__
 from proxy.config.exposure import check_exposure
-from proxy.config.keys import read_key_ring
+from proxy.config.keys import read_key_ring, variable_of
 from proxy.config.problems import ConfigError
 from proxy.config.render import to_plain
 from proxy.config.schema import Config
@@ -140,7 +140,7 @@ def _shown(made: Made | None) -> Shown | None:
 
 
 def _files(config: Config) -> Iterator[Guarded]:
-    path = config.state.sqlite_path
+    path, keys_file = config.state.sqlite_path, config.signatures.keys_file
     if path is not None:
         for name in (path.name, f"{path.name}-wal"):
             part = path.with_name(name)
@@ -149,7 +149,7 @@ def _files(config: Config) -> Iterator[Guarded]:
         yield _guarded("folder of the state file", path.parent, _NOT_WRITABLE, is_secret=False)
     for what, name, allowed in (
         ("token file", config.admin.token_file, _OWNER),
-        ("key file", config.signatures.keys_file, _OWNER),
+        ("key file", "" if variable_of(keys_file) else keys_file, _OWNER),
         ("TLS key of the data port", config.listen.tls_key_file, _OWNER_AND_GROUP),
         ("TLS key of the admin port", config.listen.admin_tls_key_file, _OWNER_AND_GROUP),
         ("TLS key for the Bridge", config.bridge.client_key_file, _OWNER_AND_GROUP),

@@ -5,6 +5,7 @@ from typing import Final
 
 from proxy.config.schema import Config
 from proxy.config.shapes import Address
+from proxy.core.claims import plain_path
 from proxy.core.ids import AgentId
 from proxy.core.limits import LimitName
 from proxy.core.rate import Rate
@@ -39,8 +40,8 @@ def open_gate(config: Config, outside: Outside, recorder: Recorder, *, is_known:
     )
     return Gate(
         admission=admission,
-        wait_paths=frozenset(config.wait.paths),
-        mcp_path=config.bridge.mcp_path,
+        wait_paths=frozenset([*config.wait.paths, *map(plain_path, config.wait.paths)]),
+        plain_mcp_path=plain_path(config.bridge.mcp_path),
         mcp_is_bridge=mcp_is_bridge(config),
         names=tool_names(config),
     )

@@ -17,6 +17,7 @@ from proxy.stores.writer import SqliteWriter
 from tests.support.audit_chain import AT, DEEDS, NAMES
 from tests.support.house import house, until_told, write_tokens
 
+PUT_IN = "INSERT INTO audit SELECT 11, at_ms, who, what, subject, details, previous, digest FROM audit WHERE number = 4"
 NOBODY = "http://127.0.0.1:1"
 
 
@@ -111,8 +112,7 @@ class TestVerify:
             ("UPDATE audit SET who = CAST(who AS BLOB) WHERE number = 4", "altered", 4),
             ("DELETE FROM audit WHERE number = 4", "missing", 4),
             ("DELETE FROM audit WHERE number > 8", "cut_off", 9),
-            ("INSERT INTO audit SELECT 11, at_ms, who, what, subject, details, previous, digest FROM audit"
-             " WHERE number = 4", "altered", 11),
+            (PUT_IN, "altered", 11),
             ("UPDATE audit_head SET number = 12", "cut_off", 11),
         ],
     )  # fmt: skip

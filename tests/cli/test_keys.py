@@ -147,6 +147,13 @@ def test_the_configuration_names_the_file(file: Path, tmp_path: Path) -> None:
     assert _keys("list", "--config", config).exit_code == 2
 
 
+def test_keys_in_the_environment_are_not_written(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('[signatures]\nkeys_file = "env:KEYS"\n', "utf-8")
+    result = _keys("new", "alice", "--config", config)
+    assert (result.exit_code, "name a file by --keys" in result.stderr) == (2, True)
+
+
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path) -> None:
     result = _keys("new", "alice", "--keys", tmp_path / "nowhere" / "keys")
     assert result.exit_code == 1

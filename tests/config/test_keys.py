@@ -66,3 +66,17 @@ def test_who_signs_has_a_key(file: Path) -> None:
     file.write_text("# nobody\n", "utf-8")
     with pytest.raises(ConfigError, match="expected an active key of the agents that call"):
         read_key_ring(_signing(file))
+
+
+def test_the_lines_may_stand_in_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYS_OF_ALICE", file.read_text("utf-8"))
+    config = load_config(None, env={}, overrides={"signatures.keys_file": "env:KEYS_OF_ALICE"}).config
+    assert [key.key_id for key in read_key_ring(config).keys] == [ALICE.key_id, BOB.key_id]
+    monkeypatch.setenv("KEYS_OF_ALICE", "alice k1 active now geheim")
+    with pytest.raises(
+        ConfigError, match=r"^environment KEYS_OF_ALICE:1: signatures\.keys_file: expected a date such as"
+    ):
+        read_key_ring(config)
+    monkeypatch.delenv("KEYS_OF_ALICE")
+    with pytest.raises(ConfigError, match="expected a variable with the lines of a key file, got none"):
+        read_key_ring(config)

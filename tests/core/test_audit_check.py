@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.audit import Entry, Head, entry_after, lines_of, loss_after, read_lines, rotation_after
-from proxy.core.audit_check import Broken, Damage, Intact, verify
+from proxy.core.audit_check import Broken, Damage, Intact, describe, holds, verify
 from tests.support.audit_chain import AT, DEEDS, chain, signed
 
 pytestmark = pytest.mark.requirement("audit.tamper_located")
@@ -212,3 +212,32 @@ def test_any_entries_taken_out_are_found_from_the_first_on(gone: set[int]) -> No
     assert isinstance(found, Broken)
     assert (found.number, found.place) == (min(gone) + 1, min(gone))
     assert found.damage is (Damage.MISSING if min(gone) < len(left) else Damage.CUT_OFF)
+
+
+@pytest.mark.parametrize("damage", Damage)
+def test_each_damage_is_told_with_its_place(damage: Damage) -> None:
+    told = describe(Broken(damage, 7, 3))
+    assert told.startswith(f"broken ({damage.value}): ")
+    assert "entry 7" in told
+    assert told.endswith("line 4 of what was read")
+
+
+def test_a_whole_trail_is_told_with_what_is_kept_and_what_was_lost() -> None:
+    assert describe(whole(TEN)) == f"intact: entries 1 to 10, head 10:{HEAD.digest.hex()}"
+    assert describe(whole([])) == f"intact: no entries, head 0:{'00' * 32}"
+    assert describe(whole(TEN, losses=(3, 5))).endswith("; lost with a state file: what was before 3, 5")
+
+
+def test_a_noted_head_is_in_the_trail_or_is_not_or_went_with_what_was_taken_out() -> None:
+    found = verify(TEN, HEAD)
+    assert isinstance(found, Intact)
+    assert holds(TEN, found, Head()) is True
+    assert all(holds(TEN, found, entry.head) for entry in TEN)
+    assert holds(TEN, found, Head(4, TEN[4].digest)) is False
+    assert holds(TEN, found, Head(11, HEAD.digest)) is False
+    shorter = rotated()
+    cut = verify(shorter, shorter[-1].head)
+    assert isinstance(cut, Intact)
+    assert holds(shorter, cut, TEN[2].head) is True, "which the trail itself names"
+    assert holds(shorter, cut, TEN[1].head) is None
+    assert holds(shorter, cut, TEN[3].head) is True

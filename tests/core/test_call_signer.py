@@ -98,6 +98,7 @@ def test_no_two_calls_have_the_same_nonce() -> None:
     assert first.nonce != second.nonce
 
 
-def test_terms_may_have_a_nonce_and_a_life_of_their_own() -> None:
-    terms = _signer().terms(life_s=9, nonce="elicit_0123456789")
-    assert (terms.nonce, terms.expires - terms.created) == ("elicit_0123456789", 9)
+def test_it_signs_for_nobody_but_the_agent_it_stands_beside() -> None:
+    assert _signer(configured="alice").key_for(AgentId("alice")) is ALICE
+    assert _signer(configured="alice").key_for(AgentId("bob")) is None
+    assert _signer().key_for(AgentId("bob")) is BOB

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from proxy.core.claims import (
     MAX_FIELDS,
     claims_in_body,
+    claims_in_path,
     claims_in_query,
+    is_token_judged,
     names_agent_in_body,
     names_agent_in_query,
+    plain_path,
 )
 from proxy.core.identity import NO_CLAIMS, Claims
 
@@ -97,3 +100,53 @@ def test_the_calls_that_name_their_agent_in_the_query() -> None:
 def test_reading_never_fails(query: str, body: bytes) -> None:
     claims_in_query(query)
     claims_in_body("/event/store", body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/event/wait",
+        "//event/wait",
+        "/event//wait/",
+        "/EVENT/Wait",
+        "/x/../event/./wait",
+        "/../../event/wait",
+        "/event%2fwait",
+        "/event%25252Fwait",
+        "/event/wait.",
+        "/event/wait;a=b",
+        "/event/wait /",
+        "\\event\\wait",
+        "/event/wait\x00.html",
+        "event/wait",
+    ],
+)
+def test_every_spelling_that_a_lenient_server_may_take_for_a_path_is_that_path(path: str) -> None:
+    assert plain_path(path) == "/event/wait"
+
+
+def test_other_paths_stay_others() -> None:
+    assert plain_path("/event/wait/x") == "/event/wait/x"
+    assert plain_path("/event/waiting") == "/event/waiting"
+    assert plain_path("") == plain_path("/..") == "/"
+
+
+@given(st.text(max_size=60))
+def test_a_path_that_is_plain_stays_so_unless_it_is_decoded_again(path: str) -> None:
+    plain = plain_path(path)
+    assert plain.startswith("/")
+    assert "//" not in plain
+    if "%" not in plain:
+        assert plain_path(plain) == plain
+
+
+def test_where_the_bridge_asks_for_no_token_none_vouches_for_anybody() -> None:
+    assert not is_token_judged("/session/create")
+    assert not is_token_judged("/session/validate")
+    assert not is_token_judged("/ws/bob")
+    assert is_token_judged("/event/store")
+
+
+def test_a_path_may_name_an_agent_itself() -> None:
+    assert claims_in_path("/ws/Bob") == claims_in_path("//WS/Bob/") == Claims(("Bob",))
+    assert claims_in_path("/event/query") == NO_CLAIMS

@@ -45,3 +45,12 @@ def test_whoever_is_named_besides_the_one_that_is_vouched_for_is_impersonated(
     identity: Identity | None, token: str | None, claims: Claims, found: Impersonation | None
 ) -> None:
     assert find_impersonation(identity, token=token, claims=claims) == found
+
+
+def test_a_token_that_nobody_has_proven_names_its_agent_and_proves_nothing() -> None:
+    found = bind(signed=None, token="bob", configured=ALICE, unproven=b"mark")
+    assert found == Identity(BOB, Witness.TOKEN, b"mark")
+    assert not found.is_proven
+    signed = bind(signed=ALICE, token="bob", configured=None, unproven=b"mark")
+    assert signed is not None
+    assert signed.is_proven

@@ -203,3 +203,15 @@ def test_a_table_with_a_bound_never_grants_more_than_one_without(
             refused_for_room.add(agent_id)
         elif agent_id not in refused_for_room:
             assert small == large
+
+
+@given(st.integers(0, 20), st.integers(0, 20))
+def test_what_would_be_said_to_a_call_is_what_is_said_to_it(spent: int, cost: int) -> None:
+    table, rate = LimitTable(), Rate(count=10, period_s=60, burst=3)
+    agent = AgentId("alice")
+    for _ in range(spent):
+        table.take(LimitName("x"), agent, rate, now=5.0)
+    would = table.take(LimitName("x"), agent, rate, now=5.0, cost=0).asked_for(cost)
+    said = table.take(LimitName("x"), agent, rate, now=5.0, cost=cost)
+    assert (would.allowed, would.retry_after_s) == (said.allowed, said.retry_after_s)
+    assert would.asked_for(cost) == would or would.allowed

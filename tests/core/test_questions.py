@@ -141,14 +141,29 @@ def test_the_first_answer_goes_up_and_the_same_one_waits_for_it_and_repeats_it()
 
 @pytest.mark.requirement("answers.first_wins")
 @pytest.mark.parametrize("other", [_accept(build=8), DECLINE], ids=lambda answer: answer.kind.value)
-def test_a_different_answer_is_refused_while_the_first_is_on_its_way_and_after(other: Answer) -> None:
+def test_a_different_answer_waits_while_the_first_is_on_its_way_and_is_refused_after(other: Answer) -> None:
     book = _book(_question())
     book.claim(_accept(), BOB, wall=CREATED)
+    assert book.claim(other, BOB, wall=CREATED) is Claim.WAIT
+    book.settle(E1, now=0.0)
     with pytest.raises(AnswerConflict, match="the first answer stands"):
         book.claim(other, BOB, wall=CREATED)
-    book.settle(E1, now=0.0)
-    with pytest.raises(AnswerConflict):
-        book.claim(other, BOB, wall=CREATED)
+
+
+@pytest.mark.requirement("answers.first_wins")
+def test_an_answer_that_came_to_nothing_keeps_no_other_out() -> None:
+    book = _book(_question())
+    book.claim(_accept(), BOB, wall=CREATED)
+    book.release(E1)
+    assert book.claim(DECLINE, BOB, wall=CREATED) is Claim.SEND
+
+
+@pytest.mark.requirement("questions.redelivery")
+def test_a_question_that_is_new_comes_before_those_that_were_ignored() -> None:
+    book = _book(_question(E1))
+    _offered(book, now=0.0)
+    book.add(_question(E2))
+    assert [each.elicitation_id for each in book.offer(BOB, now=REDELIVER_S, wall=CREATED, limit=1)] == [E2]
 
 
 @pytest.mark.requirement("answers.addressee_only")
@@ -440,8 +455,8 @@ def test_what_nobody_claimed_is_released_without_effect() -> None:
 
 
 @pytest.mark.requirement("delivery.told_once")
-def test_only_what_was_offered_before_can_be_offered_again_alone() -> None:
+def test_what_is_offered_can_be_chosen() -> None:
     book = _book(_question(E1), _question(E2))
     (first,) = book.offer(BOB, now=0.0, wall=CREATED, limit=1)
-    assert book.offer(BOB, now=0.0, wall=CREATED, limit=9, only_again=True) == []
-    assert book.offer(BOB, now=REDELIVER_S, wall=CREATED, limit=9, only_again=True) == [first]
+    assert book.offer(BOB, now=0.0, wall=CREATED, limit=9, among=first.__eq__) == []
+    assert book.offer(BOB, now=REDELIVER_S, wall=CREATED, limit=9, among=first.__eq__) == [first]

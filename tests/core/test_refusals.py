@@ -48,7 +48,7 @@ def test_the_first_call_is_told_at_once_and_what_follows_at_the_end_of_the_inter
     assert book.due_at() is None
     assert book.note(ALICE, 0.0)
     assert _taken(book, 0.0) == {ALICE: 1}
-    assert not any([book.note(ALICE, 1.0) for _ in range(1_000)])
+    assert not any(book.note(ALICE, 1.0) for _ in range(1_000))
     assert book.due_at() == INTERVAL_S
     assert _taken(book, INTERVAL_S - 0.1) == {}
     assert book.note(BOB, 2.0)

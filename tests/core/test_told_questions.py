@@ -25,7 +25,7 @@ from proxy.core.journal import (
 )
 from proxy.core.legacy import Message, parse_wait_reply
 from proxy.core.replay import replay
-from proxy.core.told_questions import Telling, ToldQuestions, key_of, key_of_note
+from proxy.core.told_questions import MAX_TOLD_EACH, Telling, ToldQuestions, key_of, key_of_note
 
 pytestmark = pytest.mark.requirement("delivery.told_once")
 
@@ -88,7 +88,8 @@ class Journal:
 def test_a_note_is_known_by_its_words_and_its_deadline() -> None:
     assert key_of_note(_note(_data(QUESTION)), BOB) == _key()
     again = orjson.loads(orjson.dumps(SCHEMA | {"title": "t"}))
-    other: list[dict[str, object]] = [{"message": "Which size?"}, {"expires_at": 160.2}, {"from_agent": "carol"}, {"schema": again}]
+    words: list[dict[str, object]] = [{"message": "Which size?"}, {"from_agent": "carol"}, {"schema": again}]
+    other: list[dict[str, object]] = [*words, {"expires_at": 160.2}]
     keys = {key_of_note(_note(_data(QUESTION, **change)), BOB) for change in other}
     assert len(keys) == len(other)
     assert _key() not in keys
@@ -182,6 +183,8 @@ def test_a_note_is_ahead_until_the_cursor_has_passed_it() -> None:
     assert made.told.is_ahead(BOB, 10**6), "it was not read yet"
     made.told.stands_at(BOB, _key(), NUMBER)
     made.told.stands_at(BOB, _key(), NUMBER + 1)
+    assert made.told.is_ahead(BOB, 10**6), "it is not answered yet"
+    made.told.hear(AnswerSettled(QUESTION.elicitation_id))
     assert [made.told.is_ahead(BOB, cursor) for cursor in (NUMBER - 1, NUMBER)] == [True, False]
     made.told.stands_at(BOB, b"of another", NUMBER)
     made.told.as_note(BOB, b"read as a note", 99)
@@ -216,7 +219,40 @@ def test_a_start_goes_on_where_the_last_process_was() -> None:
     again.restore(recovered.told, [kept])
     assert list(again.snapshot()) == list(made.told.snapshot()) == list(recovered.told)
     assert again.open_as(BOB, _key()) == QUESTION.elicitation_id
-    assert not again.is_ahead(BOB, NUMBER)
+    again.hear(AnswerSettled(QUESTION.elicitation_id))
+    assert [again.is_ahead(BOB, cursor) for cursor in (NUMBER - 1, NUMBER)] == [True, False]
+
+
+def test_a_note_that_was_read_before_its_question_was_told_has_its_number() -> None:
+    made = Journal()
+    made.note()
+    made.told.stands_at(BOB, _key(), NUMBER)
+    assert made.told.untold(BOB) == [(NUMBER, QUESTION.elicitation_id)]
+    assert made.told.untold(AgentId("carol")) == []
+    assert not made.told.was_asked(QUESTION)
+    made.offer()
+    assert made.told.was_asked(QUESTION)
+    assert made.told.untold(BOB) == []
+    made.told.hear(AnswerSettled(QUESTION.elicitation_id))
+    assert [made.told.is_ahead(BOB, cursor) for cursor in (NUMBER - 1, NUMBER)] == [True, False]
+
+
+def test_a_number_that_a_new_log_gives_anew_names_the_new_question() -> None:
+    made = Journal()
+    other = replace(QUESTION, elicitation_id=ElicitationId("elicit_2"), message="Which size?")
+    for question in (QUESTION, other):
+        made.note(question)
+        made.told.as_note(BOB, _key(question), NUMBER)
+    assert made.told.named_at(BOB, NUMBER) == other.elicitation_id
+
+
+def test_the_oldest_note_that_nobody_was_told_of_is_forgotten_where_there_are_too_many() -> None:
+    made = Journal()
+    made.note()
+    made.told.stands_at(BOB, _key(), NUMBER)
+    for number in range(MAX_TOLD):
+        made.told.stands_at(AgentId("carol"), b"%d" % number, number)
+    assert made.told.untold(BOB) == []
 
 
 def test_what_was_read_as_a_note_is_known_by_its_number_before_and_after_the_answer() -> None:
@@ -254,10 +290,20 @@ def test_a_question_that_was_offered_is_taken_for_told_at_a_start(
     assert again.was_told(BOB, _key()) is telling
 
 
+def test_one_agent_takes_no_more_than_its_share() -> None:
+    told = ToldQuestions()
+    told.as_note(AgentId("alice"), b"hers", 1)
+    for number in range(MAX_TOLD_EACH + 1):
+        told.as_note(BOB, b"%d" % number, number)
+    assert told.was_told(AgentId("alice"), b"hers") is Telling.NOTE
+    assert told.was_told(BOB, b"0") is None
+    assert len(list(told.snapshot())) == MAX_TOLD_EACH + 1
+
+
 def test_the_oldest_goes_where_there_are_too_many() -> None:
     told = ToldQuestions()
     kept = [
-        QuestionTold(agent_id=AgentId(f"a{number % 3}"), key=b"%d" % number, number=0, is_note=True)
+        QuestionTold(agent_id=AgentId(f"a{number % 30}"), key=b"%d" % number, number=0, is_note=True)
         for number in range(MAX_TOLD + 1)
     ]
     told.restore(kept, [])

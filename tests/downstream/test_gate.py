@@ -1,12 +1,14 @@
 """The gate before all doors: who calls, by token, configuration or nobody, and in whose name."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.house import ON, Heard, Stand, house, stand
+from tests.support.house import ON, Heard, House, Stand, house, stand
 from tests.support.raw_http import connect
-from tests.support.raw_upstream import raw_upstream
+from tests.support.raw_upstream import RawUpstream, raw_upstream
 
 STORE = {"event_type": "CUSTOM", "data": {"n": 1}}
 ENFORCE = {"identity.mode": "enforce"}
@@ -56,6 +58,13 @@ UNREADABLE = [
 ]
 
 
+@asynccontextmanager
+async def before_anything(overrides: Mapping[str, str]) -> AsyncIterator[tuple[RawUpstream, House]]:
+    """A sidecar before an upstream that answers everything with 200."""
+    async with raw_upstream() as upstream, house(f"http://127.0.0.1:{upstream.port}", overrides) as made:
+        yield upstream, made
+
+
 def is_refused(heard: Heard, reason: str, code: str = "impersonation") -> None:
     assert (heard.status, heard.problem["code"], heard.problem["reason"]) == (403, code, reason), heard
 
@@ -83,47 +92,42 @@ class TestNames:
     async def test_observing_lets_it_through_as_it_came_and_counts_it(
         self, method: str, target: str, body: object
     ) -> None:
-        async with raw_upstream() as upstream:
-            async with house(f"http://127.0.0.1:{upstream.port}", {**OBSERVE, "agent.id": "alice"}) as made:
-                assert (await made.call(method, target, body=body)).status == 200
-                (received,) = upstream.received
-                assert received.target == target.encode()
-                metrics = await made.metrics()
-                assert metrics["elicit_sidecar_impersonations_total"] == 1
-                assert metrics['elicit_sidecar_breaches_let_through_total{breach="impersonation"}'] == 1
+        async with before_anything({**OBSERVE, "agent.id": "alice"}) as (upstream, made):
+            assert (await made.call(method, target, body=body)).status == 200
+            (received,) = upstream.received
+            assert received.target == target.encode()
+            metrics = await made.metrics()
+            assert metrics["elicit_sidecar_impersonations_total"] == 1
+            assert metrics['elicit_sidecar_breaches_let_through_total{breach="impersonation"}'] == 1
 
     @pytest.mark.parametrize("target", ["/event/store", "/event/Store/"])
     @pytest.mark.parametrize("raw", UNREADABLE)
     async def test_a_body_that_two_readers_may_take_differently_is_refused(self, target: str, raw: bytes) -> None:
-        async with raw_upstream() as upstream:
-            async with house(f"http://127.0.0.1:{upstream.port}", {**ENFORCE, "agent.id": "alice"}) as made:
-                heard = await made.call("POST", target, raw=raw)
-                is_refused(heard, "unreadable")
-                assert upstream.connections == 0
+        async with before_anything({**ENFORCE, "agent.id": "alice"}) as (upstream, made):
+            heard = await made.call("POST", target, raw=raw)
+            is_refused(heard, "unreadable")
+            assert upstream.connections == 0
 
     async def test_a_body_too_large_to_be_looked_into_is_refused_where_it_says_who_calls(self) -> None:
         raw = b'{"agent_id": "alice", "data": "' + b"x" * (2 * 1024 * 1024) + b'"}'
-        async with raw_upstream() as upstream:
-            async with house(f"http://127.0.0.1:{upstream.port}", {**ENFORCE, "agent.id": "alice"}) as made:
-                heard = await made.call("POST", "/event/store", raw=raw, headers={"Content-Length": str(len(raw))})
-                assert heard.status in {403, 413}
-                assert upstream.connections == 0
+        async with before_anything({**ENFORCE, "agent.id": "alice"}) as (upstream, made):
+            heard = await made.call("POST", "/event/store", raw=raw, headers={"Content-Length": str(len(raw))})
+            assert heard.status in {403, 413}
+            assert upstream.connections == 0
 
     async def test_a_compressed_body_is_refused_where_it_says_who_calls(self) -> None:
-        async with raw_upstream() as upstream:
-            async with house(f"http://127.0.0.1:{upstream.port}", {**ENFORCE, "agent.id": "alice"}) as made:
-                raw = b'{"agent_id": "alice"}'
-                headers = {"Content-Encoding": "gzip"}
-                is_refused(await made.call("POST", "/event/store", raw=raw, headers=headers), "unreadable")
-                assert (await made.call("POST", "/task/dispatch", raw=raw, headers=headers)).status == 200
+        async with before_anything({**ENFORCE, "agent.id": "alice"}) as (_, made):
+            raw = b'{"agent_id": "alice"}'
+            headers = {"Content-Encoding": "gzip"}
+            is_refused(await made.call("POST", "/event/store", raw=raw, headers=headers), "unreadable")
+            assert (await made.call("POST", "/task/dispatch", raw=raw, headers=headers)).status == 200
 
     async def test_a_target_in_absolute_form_is_judged_as_any_other(self) -> None:
-        async with raw_upstream() as upstream:
-            async with house(f"http://127.0.0.1:{upstream.port}", {**ENFORCE, "agent.id": "alice"}) as made:
-                async with connect(made.port) as wire:
-                    await wire.send(b"GET http://127.0.0.1/event/wait?agent_id=bob HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-                    assert (await wire.reply()).status == 403
-                assert upstream.connections == 0
+        async with before_anything({**ENFORCE, "agent.id": "alice"}) as (upstream, made):
+            async with connect(made.port) as wire:
+                await wire.send(b"GET http://127.0.0.1/event/wait?agent_id=bob HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                assert (await wire.reply()).status == 403
+            assert upstream.connections == 0
 
     @pytest.mark.parametrize(
         ("method", "target", "body"),
@@ -143,24 +147,22 @@ class TestNames:
     async def test_calls_in_the_own_name_and_calls_that_name_nobody_pass(
         self, method: str, target: str, body: object
     ) -> None:
-        async with raw_upstream() as upstream:
-            async with house(f"http://127.0.0.1:{upstream.port}", {**ENFORCE, "agent.id": "alice"}) as made:
-                async with connect(made.port) as wire:
-                    if target == "*":
-                        await wire.send(b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-                        assert (await wire.reply()).status == 200
-                        return
-                assert (await made.call(method, target, body=body)).status == 200
-                assert len(upstream.received) == 1
+        async with before_anything({**ENFORCE, "agent.id": "alice"}) as (upstream, made):
+            async with connect(made.port) as wire:
+                if target == "*":
+                    await wire.send(b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                    assert (await wire.reply()).status == 200
+                    return
+            assert (await made.call(method, target, body=body)).status == 200
+            assert len(upstream.received) == 1
 
     async def test_off_nothing_is_looked_at(self) -> None:
-        async with raw_upstream() as upstream:
-            async with house(f"http://127.0.0.1:{upstream.port}", {"agent.id": "alice"}) as made:
-                for raw in UNREADABLE:
-                    assert (await made.call("POST", "/event/store", raw=raw)).status == 200
-                assert [received.body for received in upstream.received] == UNREADABLE
-                metrics = await made.metrics()
-                assert metrics['elicit_sidecar_breaches_let_through_total{breach="impersonation"}'] == 0
+        async with before_anything({"agent.id": "alice"}) as (upstream, made):
+            for raw in UNREADABLE:
+                assert (await made.call("POST", "/event/store", raw=raw)).status == 200
+            assert [received.body for received in upstream.received] == UNREADABLE
+            metrics = await made.metrics()
+            assert metrics['elicit_sidecar_breaches_let_through_total{breach="impersonation"}'] == 0
 
 
 @pytest.mark.requirement("admission.tokens")
@@ -218,9 +220,8 @@ class TestTokens:
             assert await told(made, "impersonations_total") == 2
 
     async def test_a_caller_that_leaves_while_it_is_judged_leaves_one_outcome(self) -> None:
-        async with raw_upstream() as upstream:
-            async with house(f"http://127.0.0.1:{upstream.port}", {**ENFORCE, "agent.id": "alice"}) as made:
-                async with connect(made.port) as wire:
-                    await wire.send(b"POST /event/store HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
-                assert (await made.call("GET", "/health")).status == 200
-                assert [line["door"] for line in made.lines] == ["http_store", "http_relay"]
+        async with before_anything({**ENFORCE, "agent.id": "alice"}) as (_, made):
+            async with connect(made.port) as wire:
+                await wire.send(b"POST /event/store HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
+            assert (await made.call("GET", "/health")).status == 200
+            assert [line["door"] for line in made.lines] == ["http_store", "http_relay"]

@@ -15,7 +15,7 @@ from proxy.core.key_ring import Key, KeyRing
 from proxy.core.signature_fields import OUR_FIELDS, parse_origin
 from proxy.devbridge.settings import Settings, Switches
 from tests.support.corpus import OK, chunked, get
-from tests.support.house import NOTHING, ON, Heard, House, SharedClock, house
+from tests.support.house import NOTHING, ON, Heard, House, SharedClock, house, objects
 from tests.support.manual_bridge import Json, ManualBridge, ManualPace, start_bridge
 from tests.support.raw_http import Reply, connect
 from tests.support.raw_upstream import answers, raw_upstream
@@ -24,6 +24,7 @@ from tests.support.signing import key_of, key_text, signer_of
 pytestmark = pytest.mark.requirement("ingress.answers")
 AGENTS = ("alice", "bob", "mallory")
 KEYS = {agent_id: key_of(agent_id) for agent_id in AGENTS}
+ANYBODY = Switches(anybody_answers=True)
 ANSWER: Json = {"response_type": "accept", "data": {"colour": "red"}}
 
 
@@ -69,8 +70,14 @@ def _keys_file(folder: Path, name: str, *agents: str) -> str:
 
 
 @asynccontextmanager
-async def _row(folder: Path, ingress: Mapping[str, str] = NOTHING) -> AsyncIterator[_Row]:
-    bridge = await start_bridge(Settings(switches=Switches(anybody_answers=True)))
+async def _row(
+    folder: Path,
+    ingress: Mapping[str, str] = NOTHING,
+    *,
+    beside: Mapping[str, str] = NOTHING,
+    switches: Switches = ANYBODY,
+) -> AsyncIterator[_Row]:
+    bridge = await start_bridge(Settings(switches=switches))
     clock = SharedClock(bridge.pace)
     url = str(bridge.client.make_url("/")).rstrip("/")
     given = {
@@ -91,9 +98,10 @@ async def _row(folder: Path, ingress: Mapping[str, str] = NOTHING) -> AsyncItera
                 "agent.id": agent_id,
                 "signatures.sign": "true",
                 "signatures.keys_file": await asyncio.to_thread(_keys_file, folder, agent_id, agent_id),
+                **beside,
             }
-            beside = house(f"http://127.0.0.1:{front.port}", own, clock=clock)
-            sidecars[agent_id] = await stack.enter_async_context(beside)
+            made = house(f"http://127.0.0.1:{front.port}", own, clock=clock)
+            sidecars[agent_id] = await stack.enter_async_context(made)
         yield _Row(ingress=front, sidecars=sidecars, bridge=bridge, clock=clock)
 
 
@@ -259,3 +267,25 @@ async def test_an_answer_by_a_tool_is_held_to_the_agent_that_was_asked(tmp_path:
             assert reply.status == status
             if agent_id == "mallory":
                 assert orjson.loads(reply.body)["error"]["data"]["code"] == "impersonation"
+
+
+@pytest.mark.requirement("signatures.bus")
+async def test_questions_on_the_log_are_signed_inside_and_a_forged_one_stays_a_message(tmp_path: Path) -> None:
+    all_keys = await asyncio.to_thread(_keys_file, tmp_path, "everybody", *AGENTS)
+    beside = {"bridge.source": "bus", "signatures.events": "enforce", "signatures.keys_file": all_keys}
+    async with _row(tmp_path, beside=beside, switches=Switches(elicitation=False)) as row:
+        alice, bob = await row.token("alice"), await row.token("bob")
+        body = {
+            "from_agent": "alice", "to_agent": "bob", "message": "?", "schema": {}, "timeout_seconds": 60
+        }  # fmt: skip
+        asked = await row.sidecars["alice"].call("POST", "/elicitation/create", token=alice, body=body)
+        assert asked.status == 200, asked
+        stored = [event for event in row.bridge.state.log.everything() if "elicit_sidecar" in event.draft.data]
+        assert [orjson.loads(orjson.dumps(event.draft.data["signature"]))["keyid"] for event in stored] == [
+            KEYS["alice"].key_id
+        ]
+        heard = await row.sidecars["bob"].call("GET", "/elicitation/pending?agent_id=bob", token=bob)
+        assert [item["id"] for item in objects(heard.json["elicitations"])] == [asked.json["elicitation_id"]]
+        taken = await _answer(row.sidecars["bob"], bob, str(asked.json["elicitation_id"]), "bob")
+        assert taken.status == 200, taken
+        assert await row.breaches("impersonations_total") == 0

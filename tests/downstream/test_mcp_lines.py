@@ -121,3 +121,9 @@ def test_any_ends_are_read_without_a_fault(text: bytes) -> None:
 @pytest.mark.parametrize("hostile", [b',"a":1' * 500, b',"' * 500, b"\\" * 1_024, b',"a":"' + b"\\\\" * 500])
 def test_hostile_ends_take_no_time(hostile: bytes) -> None:
     assert Oversize(head=b"{" + hostile, tail=hostile[-KEPT_BYTES:], size_bytes=1).told() == (Kind.OTHER, None)
+
+
+@pytest.mark.parametrize("written", [b"-07", b"1e", b'"\xff"', b'"\\q"', b"--"])
+def test_an_id_that_is_no_json_is_none(written: bytes) -> None:
+    whole = b'{"id":%b,"method":"m","params":{}}' % written
+    assert Oversize(head=whole, tail=whole[-KEPT_BYTES:], size_bytes=len(whole)).told() == (Kind.OTHER, None)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from proxy.core.content_digest import parse_digest, write_digest
 from proxy.core.errors import BodyNotSigned
+from proxy.core.signature_fields import Terms, parse_origin
+from proxy.core.signing import sign_call
 from proxy.downstream.signed_body import SignedBody
 from tests.support.fort import Fort, Signed, fort
 from tests.support.raw_http import Wire, connect
@@ -176,9 +178,6 @@ def _before(upstream: RawUpstream) -> dict[str, str]:
 
 def _with_digest_of_nothing(made: Fort) -> Signed:
     """A call whose body is signed to be empty."""
-    from proxy.core.signature_fields import Terms, parse_origin
-    from proxy.core.signing import sign_call
-
     fields = sign_call(
         made.keys["alice"],
         method=b"POST",

@@ -16,6 +16,7 @@ from proxy.downstream.relay import Relay, add_relay_route
 from proxy.downstream.relay_upstream import open_relay_session
 from proxy.downstream.sse_endpoint import MAX_PLACES, SseDoors
 from proxy.wiring.clock import LoopClock
+from tests.support.admissions import admission_of
 from tests.support.corpus import get, post, reply, sized
 from tests.support.fake_recorder import FakeRecorder
 from tests.support.peers import Room, call, peer_room
@@ -42,7 +43,9 @@ async def _front(mcp_url: str, bridge_url: str = "http://127.0.0.1:9") -> AsyncI
     recorder = FakeRecorder()
     async with open_relay_session(connect_timeout_s=0.5) as session:
         bridge, mcp = Relay(session, yarl.URL(bridge_url)), Relay(session, yarl.URL(mcp_url))
-        doors = SseDoors(relay=mcp, upstream=mcp_url, path="/sse", recorder=recorder, clock=LoopClock())
+        clock = LoopClock()
+        admission = admission_of(clock, recorder)
+        doors = SseDoors(relay=mcp, upstream=mcp_url, path="/sse", recorder=recorder, clock=clock, admission=admission)
 
         async def answer(request: web.Request) -> web.StreamResponse:
             if doors.takes(request.method, request.path, request.raw_path):

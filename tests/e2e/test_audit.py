@@ -1,4 +1,4 @@
-"""The audit trail of a real sidecar, checked by the real command: while it runs, after it died, after somebody was at it."""
+"""The audit trail of a real sidecar, checked by the real command: while it runs, after it died, after a forger."""
 
 import json
 import signal
@@ -113,3 +113,29 @@ def test_a_change_just_before_a_kill_has_its_entry_after_the_next_start(stand: S
     assert isinstance(entries, list)
     assert [entry["details"]["version"] for entry in entries if entry["what"] == "flags_changed"] == [2]
     assert _verify(processes, stand.state)[0] == 0
+
+
+@pytest.mark.requirement("cli.report")
+def test_the_report_is_the_same_while_it_runs_and_after_it_was_killed(stand: Stand, processes: Children) -> None:
+    def reported() -> Mapping[str, object]:
+        child = processes.run("report", "security", "--json", "--state", stand.state)
+        assert child.code() == 0, child.errors
+        value = json.loads(child.lines[0])
+        assert isinstance(value, dict)
+        return value
+
+    stand.start_bridge()
+    sidecar = stand.start_sidecar()
+    _act(stand, 2)
+    _until_written(stand, 5)
+    running = reported()
+    by_door = call("GET", f"{stand.admin}/reports/security?format=json", token=stand.token)
+    assert by_door.json["trail"] == running["trail"]
+    sidecar.end(signal.SIGKILL)
+    killed = reported()
+    assert [killed[part] for part in ("trail", "refusals", "findings")] == [
+        running[part] for part in ("trail", "refusals", "findings")
+    ]
+    refusals = killed["refusals"]
+    assert isinstance(refusals, dict)
+    assert refusals["by_subject"][0]["why"] == "operator_token"

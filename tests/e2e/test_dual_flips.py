@@ -116,7 +116,7 @@ async def test_whatever_happens_every_send_is_received_once_and_every_reply_once
     tmp_path: Path, seed: int, source: str, sidecars: int
 ) -> None:
     chance = random.Random(seed * 2 + sidecars)  # noqa: S311  # a storm that can be had again
-    generous = {"limits.questions": "1000/s", "bridge.source": source}
+    generous = {"limits.questions": "1000/s", "limits.answers": "1000/s", "bridge.source": source}
     switches = Switches(elicitation=source == "rest")
     async with dual(
         tmp_path, cohorts("alice", "bob"), sidecars=sidecars, overrides=generous, switches=switches

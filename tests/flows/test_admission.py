@@ -85,8 +85,8 @@ class TestIdentity:
         stand = Stand(AdmissionRules(identity="enforce", signatures="enforce", configured=BOB))
         assert await stand.enter(stand.signed(), claims=claims("alice")) == Identity(ALICE, Witness.SIGNATURE)
         stand = Stand(AdmissionRules(identity="enforce", configured=BOB))
-        found = await stand.enter(token="alice", fingerprint=b"x")  # noqa: S106  # an agent
-        assert found == Identity(ALICE, Witness.TOKEN, is_proven=False)
+        found = await stand.enter(token="alice", fingerprint=b"x")
+        assert found == Identity(ALICE, Witness.TOKEN, b"x")
         assert await stand.enter(claims=claims("bob")) == Identity(BOB, Witness.CONFIGURED)
         assert not stand.told
 
@@ -280,32 +280,41 @@ class TestLimits:
 
     async def test_a_made_up_token_spends_nothing_of_the_agent_that_it_names(self) -> None:
         stand = Stand(AdmissionRules(limits=TEN))
-        forged = Identity(ALICE, Witness.TOKEN, is_proven=False)
+        forged = Identity(ALICE, Witness.TOKEN, b"x")
         assert await spent(stand, forged) == 13
         assert await spent(stand, Identity(ALICE, Witness.SIGNATURE)) == 13
 
     async def test_whoever_names_an_agent_is_granted_no_more_than_the_agent_itself(self) -> None:
         stand = Stand(AdmissionRules(limits=TEN))
         assert await spent(stand, Identity(ALICE, Witness.SIGNATURE)) == 13
-        assert await spent(stand, Identity(ALICE, Witness.CLAIM, is_proven=False)) == 0
+        assert await spent(stand, Identity(ALICE, Witness.CLAIM, b"x")) == 0
 
     async def test_once_the_bridge_has_taken_a_token_its_agent_has_spent_what_it_did_before(self) -> None:
         stand = Stand(AdmissionRules(limits=TEN))
-        shown = Entrant(token="alice", fingerprint=b"genuine")  # noqa: S106  # an agent
+        shown = Entrant(token="alice", fingerprint=b"genuine")
         spender = stand.admission.spender(stand.admission.bound(shown), Claims())
         await stand.admission.take([QUESTIONS], spender)
-        await stand.admission.was_accepted(spender, b"genuine", [QUESTIONS, ANSWERS])
+        await stand.admission.was_accepted(spender)
         proven = stand.admission.bound(shown)
         assert proven == Identity(ALICE, Witness.TOKEN)
         assert await spent(stand, proven) == 12
-        other = stand.admission.bound(Entrant(token="alice", fingerprint=b"forged"))  # noqa: S106  # an agent
-        assert other == Identity(ALICE, Witness.TOKEN, is_proven=False)
+        other = stand.admission.bound(Entrant(token="alice", fingerprint=b"forged"))
+        assert other == Identity(ALICE, Witness.TOKEN, b"forged")
+
+    async def test_calls_under_way_when_a_token_is_taken_are_spent_by_its_agent_as_well(self) -> None:
+        stand = Stand(AdmissionRules(limits=TEN))
+        spender = Identity(ALICE, Witness.TOKEN, b"genuine")
+        for _ in range(8):
+            await stand.admission.take([QUESTIONS], spender)
+        for _ in range(8):
+            await stand.admission.was_accepted(spender)
+        await stand.admission.take([QUESTIONS], spender)
+        assert await spent(stand, Identity(ALICE, Witness.TOKEN)) == 4
+        assert await spent(stand, spender) == 0
 
     async def test_a_token_that_is_known_elsewhere_is_genuine(self) -> None:
         stand = Stand(AdmissionRules(limits=TEN), is_known=lambda agent, mark: (agent, mark) == ("alice", b"known"))
-        assert stand.admission.bound(Entrant(token="alice", fingerprint=b"known")) == Identity(  # noqa: S106
-            ALICE, Witness.TOKEN
-        )
+        assert stand.admission.bound(Entrant(token="alice", fingerprint=b"known")) == Identity(ALICE, Witness.TOKEN)
 
     async def test_whoever_is_not_vouched_for_spends_in_the_name_that_it_says(self) -> None:
         stand = Stand(AdmissionRules(limits=TEN))
@@ -327,7 +336,7 @@ class TestLimits:
         for number in range(names):
             stand.recorder.limits.clear()
             stand.recorder.suspicions.clear()
-            name = Identity(AgentId(f"n{number}"), Witness.TOKEN, is_proven=is_proven)
+            name = Identity(AgentId(f"n{number}"), Witness.TOKEN, b"" if is_proven else b"x")
             try:
                 await stand.admission.take([QUESTIONS], name)
             except SidecarError:
@@ -341,5 +350,5 @@ class TestLimits:
     async def test_made_up_names_keep_nobody_out_who_is_known(self) -> None:
         stand = Stand(AdmissionRules(limits=TEN), limits=MemoryLimitStore(10))
         for number in range(1_000):
-            await stand.admission.take([QUESTIONS], Identity(AgentId(f"n{number}"), Witness.TOKEN, is_proven=False))
+            await stand.admission.take([QUESTIONS], Identity(AgentId(f"n{number}"), Witness.TOKEN, b"x"))
         assert await spent(stand, Identity(ALICE, Witness.SIGNATURE)) == 13

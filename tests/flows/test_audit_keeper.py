@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import orjson
 import pytest
 
-from proxy.core.audit import SIDECAR, Entry
+from proxy.core.audit import DEFAULT_BOUNDS, SIDECAR, AuditBounds, Entry
 from proxy.core.audit_check import Intact, verify
 from proxy.core.cohort import Cohort
 from proxy.core.deeds import AgentForced, Deed, OperatorActed, Refusal, Started, Word
@@ -21,6 +21,7 @@ from proxy.flows.audit_keeper import FIRST_RETRY_S, LAST_RETRY_S, MAX_WAITING, A
 from proxy.flows.flags import FlagBoard
 from proxy.stores.memory import MemoryFlagStore
 from proxy.stores.memory_audit import MemoryAuditTrail
+from tests.support.house import until
 from tests.support.manual_clock import ManualClock, settle
 
 CLEARED = OperatorActed(action=Word("cache_cleared"))
@@ -30,9 +31,11 @@ FLOOD = Suspicion(breach=Breach.IMPERSONATION, rule="claim", agent_id="mallory",
 class Store(MemoryAuditTrail):
     """One that can fail, or let its callers wait."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, bounds: AuditBounds = DEFAULT_BOUNDS) -> None:
+        super().__init__(bounds)
         self.fails = ""
+        self.altered = ""
+        """What is read in place of the details of every entry."""
         self.tries = 0
         self.open = asyncio.Event()
         self.open.set()
@@ -47,7 +50,8 @@ class Store(MemoryAuditTrail):
     async def read(self, *, after: int, limit: int) -> Sequence[Entry]:
         if self.fails:
             raise StateUnavailable(self.fails)
-        return await super().read(after=after, limit=limit)
+        found = await super().read(after=after, limit=limit)
+        return [replace(entry, details=self.altered) for entry in found] if self.altered else found
 
 
 @dataclass
@@ -141,8 +145,7 @@ class TestDeeds:
             stand.keeper.note(Started(version=Word("1")), who=SIDECAR)
             assert stand.keeper.waiting == MAX_WAITING + 2
             stand.store.open.set()
-            while stand.keeper.waiting:
-                await asyncio.sleep(0)
+            await until(lambda: not stand.keeper.waiting)
         told = await stand.told()
         assert len(told) == MAX_WAITING + 2
         merged = [details for _, what, _, details in told if what == "deeds_merged"]
@@ -201,6 +204,28 @@ class TestFlags:
             other.flags_changed()
         versions = [details["version"] for _, _, _, details in await stand.told() if isinstance(details, dict)]
         assert set(versions) == {2}
+
+    async def test_old_ones_whose_entries_were_taken_out_by_the_rule_are_not_told_again(self, stand: Stand) -> None:
+        await stand.change(elicitation_percentage=5)
+        stand.store = Store(AuditBounds(entries=6, at_once=3))
+        for _ in range(8):
+            await stand.store.append(CLEARED, who="op", subject="", at=0)
+        async with _running(stand.new_keeper()):
+            await stand.change(elicitation_percentage=10)
+        told = [details for _, what, _, details in await stand.told() if what == "flags_changed"]
+        assert told == [{"version": 3, "flags": ["elicitation_percentage"]}]
+
+    @pytest.mark.parametrize("details", ["{", '{"version":"x"}', "\ud800"])
+    async def test_an_entry_that_somebody_has_altered_does_not_stop_the_others(
+        self, stand: Stand, details: str
+    ) -> None:
+        await stand.change(elicitation_percentage=5)
+        stand.store.altered = details
+        async with _running(stand.keeper):
+            await stand.change(elicitation_percentage=10)
+            await settle()
+            stand.keeper.note(CLEARED, who="op")
+        assert [entry.what for entry in (await stand.store.whole()).entries].count("operator_acted") == 1
 
 
 @pytest.mark.requirement("audit.refusals")

@@ -134,10 +134,14 @@ class TestLeaving:
             leaving.cancel()
             await settle()
             twin = made.give(question.elicitation_id, token, RED)
-            assert isinstance(await give(made, question, BLUE), AnswerConflict)
-            assert not twin.done()
-            gate.open()
+            async with asyncio.TaskGroup() as group:
+                other = group.create_task(give(made, question, BLUE))
+                await settle()
+                assert not twin.done()
+                assert not other.done()
+                gate.open()
             assert await taken(twin) is ElicitationOutcome.DUPLICATE
+            assert isinstance(other.result(), AnswerConflict)
             assert made.bridge.count("respond") == 1
 
     @pytest.mark.requirement("answers.released")
@@ -153,6 +157,20 @@ class TestLeaving:
             gate.open()
             await settle()
             assert await give(made, question, BLUE) is ElicitationOutcome.ACCEPTED
+
+    @pytest.mark.requirement("answers.released")
+    async def test_one_that_the_bridge_refuses_keeps_a_better_one_out_only_while_it_is_on_its_way(self) -> None:
+        async with flow_stand() as made:
+            question = ask(made)
+            gate = made.bridge.gate("respond")
+            async with asyncio.TaskGroup() as group:
+                forged = group.create_task(give(made, question, BLUE, token=Secret("Bearer nonsense:bob")))
+                await gate.reached()
+                honest = group.create_task(give(made, question, RED))
+                await settle()
+                gate.open()
+            assert isinstance(forged.result(), TokenRefused)
+            assert honest.result() is ElicitationOutcome.ACCEPTED
 
     @pytest.mark.requirement("errands.end_with_house")
     async def test_an_answer_that_the_bridge_keeps_waiting_ends_with_the_house(self) -> None:

@@ -7,9 +7,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.core.cohort import Cohort
-from proxy.core.errors import Fault
+from proxy.core.errors import AnswerForbidden, Fault, HostRefused
 from proxy.core.outcome import Door, ElicitationOutcome, Outcome, Result
 from proxy.core.routing import Reason, Route
+from proxy.core.suspicion import Breach, Suspicion
 from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
 from proxy.ports import Alarm, Recorder
@@ -207,3 +208,45 @@ def test_the_snapshot_shows_each_cohort_and_what_is_open_now(stand: _Stand) -> N
     assert stand.part("errors") == {"host_refused": 1}
     assert stand.part("security", "hosts_refused") == 1
     assert stand.part("defects") == 0
+
+
+class TestWatchers:
+    @staticmethod
+    def _heard(stand: _Stand) -> list[Suspicion]:
+        heard: list[Suspicion] = []
+        stand.recorder.watch(heard.append)
+        return heard
+
+    @pytest.mark.parametrize("breach", Breach)
+    def test_they_hear_of_every_suspicion(self, stand: _Stand, breach: Breach) -> None:
+        heard = self._heard(stand)
+        suspicion = Suspicion(breach=breach, rule="absent", agent_id="a", is_enforced=True)
+        stand.recorder.suspect(suspicion)
+        assert heard == [suspicion]
+
+    @pytest.mark.parametrize(
+        ("outcome", "breach"),
+        [
+            (replace(RELAYED, error_code=HostRefused.code), Breach.HOST),
+            (replace(RELAYED, error_code=AnswerForbidden.code), Breach.FOREIGN_ANSWER),
+            (replace(RELAYED, elicitations=(ElicitationOutcome.FORBIDDEN,)), Breach.FOREIGN_ANSWER),
+            (
+                replace(RELAYED, error_code=AnswerForbidden.code, elicitations=(ElicitationOutcome.FORBIDDEN,)),
+                Breach.FOREIGN_ANSWER,
+            ),
+        ],
+    )
+    def test_they_hear_once_of_calls_with_a_foreign_answer_or_name(
+        self, stand: _Stand, outcome: Outcome, breach: Breach
+    ) -> None:
+        heard = self._heard(stand)
+        stand.recorder.record(replace(outcome, agent_id="mallory"))
+        assert heard == [Suspicion(breach=breach, rule="", agent_id="mallory", is_enforced=True)]
+
+    def test_they_hear_of_foreign_answers_outside_of_calls_and_of_no_others(self, stand: _Stand) -> None:
+        heard = self._heard(stand)
+        stand.recorder.elicitation(ElicitationOutcome.FORBIDDEN, "mallory")
+        stand.recorder.elicitation(ElicitationOutcome.CONFLICT, "alice")
+        stand.recorder.record(WAIT)
+        stand.recorder.record(replace(RELAYED, door=Door.ADMIN, error_code=HostRefused.code))
+        assert [each.agent_id for each in heard] == ["mallory"]

@@ -62,8 +62,10 @@ async def test_a_question_of_another_is_not_answered_by_the_tool(tmp_path: Path)
         fort = made.fort
         asked = await fort.asked()
         arguments = {"elicitation_id": asked, "response_type": "accept", "data": {"ok": True}}
-        heard = await made.post("mallory", tool(RESPOND, arguments), await made.open("mallory"))
-        assert "not authorized" in str(heard.json) or "error" in told_by(heard)
+        session = await made.open("mallory")
+        async with made.is_refused(IMPERSONATIONS, breach="impersonation", agent_id="mallory", claimed="bob"):
+            heard = await made.post("mallory", tool(RESPOND, arguments), session)
+        assert error_code_of(heard) == "impersonation"
         assert await fort.stand.status(fort.tokens["alice"], asked) == "pending"
         heard = await made.post("bob", tool(RESPOND, arguments), await made.open("bob"))
         assert told_by(heard)["status"] == "success"

@@ -227,8 +227,9 @@ class TestSlowPeers:
         monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.01)
         call = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
         async with _port(house) as port, connect(port) as wire, asyncio.timeout(5):
-            await wire.send(call + b"\r\n")
+            await wire.send(call)
             assert (await wire.reply()).status == 200
+            await wire.send(b"\r\n")
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await wire.reader.read()

@@ -147,7 +147,8 @@ async def test_a_removed_wait_is_gone_in_every_spelling(tmp_path: Path) -> None:
     async with stand(tmp_path) as made:
         token = await made.bridge.token("bob")
         await made.house.flags(legacy_support=False)
-        for query in ("agent_id=bob", "agent_id=bob&x=%ff", "agent_id=bob&since_sequence=-1"):
+        named = ("agent_id=bob", "agent_id=bob&x=%ff", "agent_id=bob&since_sequence=-1")
+        for query in (*named, "agent_id=", "agent_id=%00", "agent_id=%ff", f"agent_id={'b' * 301}"):
             reply = await _call(made.house.port, f"/event/wait?{query}&timeout_seconds=0".encode(), token, None)
             assert reply is not None
             assert reply.status == 410

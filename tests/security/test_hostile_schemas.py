@@ -60,7 +60,8 @@ HOSTILE: Final[dict[str, Callable[[str, str], Schema]]] = {
     "a multiple of nearly nothing": lambda _f, _u: _field({"type": "number", "multipleOf": 1e-300}),
 }
 
-ANSWERS: Final[tuple[Schema, ...]] = ({"x": "a" * 50_000 + "!"}, {"x": [{"n": n} for n in range(5_000)]}, {"x": 1e300}, {})
+ANSWERS: Final[tuple[Schema, ...]] = ({"x": 7}, {"x": [{"n": n} for n in range(5_000)]}, {}, {"x": "a" * 50_000 + "!"})
+"""The text last: where any text is good it is the answer, and those behind it would not be judged."""
 
 
 @asynccontextmanager

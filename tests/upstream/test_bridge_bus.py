@@ -6,12 +6,12 @@ import orjson
 import pytest
 
 from proxy.core.bookkeeping import Marked, NoteKind, read_note
-from proxy.core.bus import MAX_DATA_BYTES, MAX_LIFE_S, answer_data, question_data
+from proxy.core.bus import MAX_DATA_BYTES, MAX_LIFE_S, READER, answer_data, question_data
 from proxy.core.elicitation import Answer, AnswerKind, BridgeStatus, Elicitation
 from proxy.core.errors import AnswerForbidden, BridgeRefused, BridgeTimeout, BridgeUnavailable, InvalidInput
 from proxy.core.ids import AgentId, ElicitationId
 from proxy.core.secret import Secret
-from proxy.upstream.bridge_bus import READER, BusBridge
+from proxy.upstream.bridge_bus import BusBridge
 from tests.support.bus_log import COLOUR, answer, ask, bus_id, question
 from tests.support.fake_bus import FakeLog, bus_on
 from tests.support.manual_clock import ManualClock
