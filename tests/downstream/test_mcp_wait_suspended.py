@@ -155,7 +155,10 @@ class TestRounds:
 
     async def test_a_question_with_a_schema_beyond_bounds_is_an_item(self, tmp_path: Path) -> None:
         async with mcp_stand(tmp_path, ELICIT) as made:
-            big = await made.ask(message="Big?", schema={"type": "object", "title": "x" * 70_000})
+            bridge = made.stand.bridge  # a sidecar would not pass it on
+            schema = {"type": "object", "title": "x" * 70_000}
+            _, told = await bridge.ask(await bridge.token("alice"), message="Big?", schema=schema)
+            big = told["elicitation_id"]
             heard = await made.post_modern(_wait())
             ((kind, data),) = _items(heard, 7)
             assert (kind, data["elicitation_id"]) == ("elicitation_request", big)

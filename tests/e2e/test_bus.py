@@ -34,7 +34,8 @@ class Pair:
         self.start_bridge()
         for side in (self.here, self.there):
             side.bridge = self.bridge
-            side.start_sidecar("--set", f"bridge.source={source}", "--set", f"breaker.incapable_s={reprobe_s:g}")
+            settings = (f"bridge.source={source}", f"breaker.incapable_s={reprobe_s:g}", "limits.questions=1000/s")
+            side.start_sidecar(*(word for setting in settings for word in ("--set", setting)))
             side.set_flags(EVERYBODY)
         self.alice = open_session(self.here.data, "alice")
         self.bob = open_session(self.there.data, "bob")
