@@ -157,7 +157,7 @@ class TestRounds:
         async with mcp_stand(tmp_path, ELICIT) as made:
             bridge = made.stand.bridge  # a sidecar would not pass it on
             schema = {"type": "object", "title": "x" * 70_000}
-            _, told = await bridge.ask(await bridge.token("alice"), message="Big?", schema=schema)
+            _, told = await bridge.ask(await bridge.token("alice"), schema=schema, timeout_seconds=60)
             big = told["elicitation_id"]
             heard = await made.post_modern(_wait())
             ((kind, data),) = _items(heard, 7)
