@@ -9,7 +9,7 @@ import click
 from proxy.cli.audit import write_private
 from proxy.cli.run import load_with_defaults, say_problems
 from proxy.config.problems import ConfigError
-from proxy.reports.checks import Component
+from proxy.reports.checks import Component, Verdict
 from proxy.reports.forms import Form, write
 from proxy.reports.security import judge, to_document, to_plain
 from proxy.wiring.security_facts import security_facts, trail_of_file
@@ -49,8 +49,8 @@ def security(
 ) -> None:
     """What was refused, to whom and why, how the sidecar is set up, and what to do about it, ranked.
 
-    Read from the configuration, the files that it names and the audit trail. Exit code 1 when a check has failed: a
-    finding of rank high, or an audit trail that is not whole.
+    Read from the configuration, the files that it names and the audit trail. Exit code 1 when a check has failed, by a
+    finding of rank high or an audit trail that is not whole, and when something could not be read: rank unknown.
     """
     try:
         loaded = load_with_defaults(config, {} if state is None else {"state.url": state}, settings)
@@ -63,4 +63,4 @@ def security(
         click.echo(text, nl=False)
     else:
         write_private(output, text.encode())
-    sys.exit(1 if report.has_failed else 0)
+    sys.exit(0 if report.verdict is Verdict.PASSED else 1)

@@ -11,7 +11,7 @@ SAY_AGAIN_S: Final = 60.0
 """How long a peer that is not trusted is not told of again in the same words. Source: ours; a line each minute."""
 
 
-def _nobody(_: str) -> None:
+def _nobody(_: object) -> None:
     """Hears nothing."""
 
 
@@ -24,6 +24,10 @@ class Contact:
     """Monotonic seconds."""
     hear: Callable[[str], None] = _nobody
     """Told why the peer is not trusted, which needs an operator: at once, and each minute again."""
+    lost: Callable[[str], None] = _nobody
+    """Told why, once, when the peer can no longer be reached."""
+    back: Callable[[float], None] = _nobody
+    """Told after how many seconds, once, when it can be reached again."""
     _said: str = ""
     _said_at: float = 0.0
     _failing_since: float | None = None
@@ -46,12 +50,15 @@ class Contact:
 
     def answered(self) -> None:
         """A call was answered."""
-        self._failing_since = None
+        since, self._failing_since = self._failing_since, None
+        if since is not None:
+            self.back(self.now() - since)
 
     def failed(self, why: str) -> None:
         """A call was not."""
         if self._failing_since is None:
             self._failing_since = self.now()
+            self.lost(why)
         self._why = why
 
     def _say(self, why: str) -> None:

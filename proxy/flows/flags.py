@@ -5,8 +5,8 @@ all later calls. A change is stored before it takes effect, and parked waits are
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from proxy.core.cohort import Cohort
@@ -18,6 +18,9 @@ from proxy.ports import Clock, FlagStore
 
 MAX_FORCED: Final = 10_000
 """Most agents an operator may force at once. Source: ours, as the lists of the flag set."""
+
+LATEST_TOLD: Final = 20
+"""Most changes by others that are told of at once. Source: ours; the history has all of them."""
 
 HOW_TO_RETREAT: Final = (
     "if elicitation has to end before that, restart the sidecar with "
@@ -56,6 +59,7 @@ class FlagBoard:
         "_in_doubt",
         "_salt",
         "_store",
+        "_tellers",
         "_turn",
         "_watchers",
         "flags",
@@ -70,6 +74,7 @@ class FlagBoard:
         self._forced: dict[AgentId, tuple[Cohort, float | None]] = {}
         self._watchers: list[Callable[[], None]] = []
         self._hearers: list[Callable[[], None]] = []
+        self._tellers: list[Callable[[FlagChange], None]] = []
         self._turn = asyncio.Lock()
         self._in_doubt = False
 
@@ -92,9 +97,13 @@ class FlagBoard:
         """
         async with self._turn:
             if self._in_doubt:
-                self.flags = await self._store.load() or self.flags
+                known, self.flags = self.flags.version, await self._store.load() or self.flags
                 self._forced = await self._store.forced()
                 self._notify()
+                with suppress(StateUnavailable):  # only its story is missing: the change itself goes on
+                    self._tell(
+                        each for each in reversed(await self._store.history(LATEST_TOLD)) if each.version > known
+                    )
             self._in_doubt = True
             try:
                 yield
@@ -115,6 +124,10 @@ class FlagBoard:
     def hear(self, hearer: Callable[[], None]) -> None:
         """Call `hearer` after each change that was stored, or may have been."""
         self._hearers.append(hearer)
+
+    def tell(self, teller: Callable[[FlagChange], None]) -> None:
+        """Tell `teller` of each change of the flags when it takes effect here, those of others included."""
+        self._tellers.append(teller)
 
     async def change(self, patch: Patch, *, author: str, expected: int | None) -> FlagSet:
         """Apply a patch to the version that the caller saw (`expected`; None takes the current one).
@@ -148,6 +161,7 @@ class FlagBoard:
             await self._store.compare_and_set(after, change, expected=before.version)
             self.flags = after
         self._notify()
+        self._tell([change])
         return after
 
     async def history(self, limit: int) -> Sequence[FlagChange]:
@@ -193,6 +207,11 @@ class FlagBoard:
     def decide(self, agent_id: AgentId, way: Way) -> Decision:
         """The route of one wait of this agent now."""
         return decide(self.flags, self.member(agent_id), way)
+
+    def _tell(self, changes: Iterable[FlagChange]) -> None:
+        for change in changes:
+            for teller in self._tellers:
+                teller(change)
 
     def _notify(self) -> None:
         for watcher in self._watchers:

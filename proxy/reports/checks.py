@@ -12,10 +12,21 @@ class Severity(StrEnum):
 
     HIGH = "high"
     """Somebody can do now what they must not, or nobody could tell: the check has failed."""
+    UNKNOWN = "unknown"
+    """It could not be read, so nothing shows that it is in order: no check of it has passed."""
     MEDIUM = "medium"
     """A defence is missing that others stand behind."""
     LOW = "low"
     """Worth to know."""
+
+
+class Verdict(StrEnum):
+    """What a whole report comes to."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """What it reads could not be read."""
 
 
 class Component(StrEnum):
@@ -49,6 +60,8 @@ class Check:
     question: str
     """What holds where nothing is found."""
     find: Callable[[SecurityFacts], Iterator[Finding]]
+    reads_trail: bool = False
+    """Whether it looks at the entries of the audit trail, and knows nothing where they cannot be had."""
 
 
 RANK = tuple(Severity)

@@ -115,6 +115,11 @@ class TrailFacts:
     losses: int = 0
     """How often entries went with a state file."""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether what it does not tell of did not happen."""
+        return self.is_whole is True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityFacts:

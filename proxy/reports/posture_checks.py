@@ -159,7 +159,8 @@ def _files(facts: SecurityFacts) -> Iterator[Finding]:
                 f"chmod {file.allowed:o} {file.path}",
             )
         elif file.mode is None:
-            yield Finding(Severity.LOW, f"the {file.what} {file.path} cannot be looked at", "is the path right?")
+            told = f"the {file.what} {file.path} cannot be looked at, so nobody knows for whom it is open"
+            yield Finding(Severity.UNKNOWN, told, "is the path right? may this user look into its folder?")
 
 
 def _outlives(facts: SecurityFacts) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from proxy.core.audit import Entry
 from proxy.core.deeds import CallLetThrough, CallRefused
-from proxy.reports.checks import RANK, Check, Component, Finding, Severity
+from proxy.reports.checks import RANK, Check, Component, Finding, Severity, Verdict
 from proxy.reports.document import Block, Document, Paragraph, Section, Table
 from proxy.reports.facts import DAY_S, Guarded, Posture, Refused, SecurityFacts, refused_in
 from proxy.reports.posture_checks import POSTURE_CHECKS
@@ -30,6 +30,8 @@ MOST_DEEDS: Final = 50
 _ADMIN_REASONS: Final = frozenset({"operator_token", "role"})
 """Refusals of the admin port alone."""
 
+_PASSED: Final[Mapping[bool | None, str]] = {True: "yes", False: "no", None: Verdict.UNKNOWN.value}
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -37,6 +39,15 @@ class Judged:
 
     check: Check
     findings: Sequence[Finding]
+    is_blind: bool = False
+    """Whether what it reads could not be had."""
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether nothing was found; None where that is not known."""
+        if any(finding.severity is not Severity.UNKNOWN for finding in self.findings):
+            return False
+        return None if self.findings or self.is_blind else True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +60,17 @@ class SecurityReport:
     judged: Sequence[Judged]
 
     @property
+    def verdict(self) -> Verdict:
+        """Failed with a finding of rank high; unknown where none is and something could not be read."""
+        found = {finding.severity for _, finding in self.ranked()}
+        if Severity.HIGH in found:
+            return Verdict.FAILED
+        return Verdict.UNKNOWN if Severity.UNKNOWN in found else Verdict.PASSED
+
+    @property
     def has_failed(self) -> bool:
         """Whether anything was found that must not be."""
-        return any(finding.severity is Severity.HIGH for _, finding in self.ranked())
+        return self.verdict is Verdict.FAILED
 
     def ranked(self) -> list[tuple[Check, Finding]]:
         """The findings, the most severe first."""
@@ -72,9 +91,11 @@ class SecurityReport:
 def judge(facts: SecurityFacts, component: Component | None = None) -> SecurityReport:
     """Make every check, or those of one component and that of the trail."""
     wanted = [check for check in CHECKS if component in {None, check.component} or check.name == ALWAYS]
-    return SecurityReport(
-        facts=facts, component=component, judged=[Judged(check, tuple(check.find(facts))) for check in wanted]
-    )
+    judged = [
+        Judged(check, tuple(check.find(facts)), is_blind=check.reads_trail and not facts.trail.is_known)
+        for check in wanted
+    ]
+    return SecurityReport(facts=facts, component=component, judged=judged)
 
 
 def to_plain(report: SecurityReport) -> dict[str, object]:
@@ -87,12 +108,13 @@ def to_plain(report: SecurityReport) -> dict[str, object]:
         "component": report.component,
         "made_at": facts.made_at,
         "version": facts.version,
+        "verdict": report.verdict,
         "failed": report.has_failed,
         "findings": [
             {"check": check.name, "component": check.component, **asdict(finding)} for check, finding in report.ranked()
         ],
         "checks": [
-            {"check": judged.check.name, "holds": judged.check.question, "passed": not judged.findings}
+            {"check": judged.check.name, "holds": judged.check.question, "passed": judged.passed}
             for judged in report.judged
         ],
         "trail": {"whole": trail.is_whole, "verdict": trail.verdict, "entries": len(trail.entries)},
@@ -154,7 +176,7 @@ def _verdict(report: SecurityReport) -> Iterator[Block]:
     facts = report.facts
     counts = Counter(finding.severity for _, finding in report.ranked())
     ranks = ", ".join(f"{counts[severity]} {severity.value}" for severity in RANK)
-    yield Paragraph(f"{'Failed' if report.has_failed else 'Passed'}. Findings: {ranks}.")
+    yield Paragraph(f"{report.verdict.value.capitalize()}. Findings: {ranks}.")
     yield Paragraph(f"elicit-sidecar {facts.version}, {_time(facts.made_at)}. Audit trail: {facts.trail.verdict}.")
 
 
@@ -167,15 +189,20 @@ def _trend(report: SecurityReport) -> Block:
     days = _by_day(report.facts, report.refused())
     reasons = sorted({why for counts in days.values() for why in counts})
     if not reasons:
-        return Paragraph(f"No call was refused in the last {DAYS} days.")
+        return _none_told(report.facts, f"No call was refused in the last {DAYS} days.")
     rows = [(day.isoformat(), *(str(counts[why]) for why in reasons)) for day, counts in days.items()]
     return Table(("day (UTC)", *reasons), rows)
+
+
+def _none_told(facts: SecurityFacts, text: str) -> Paragraph:
+    """What is said where the trail tells of nothing: the text only where it would tell."""
+    return Paragraph(text if facts.trail.is_known else f"Unknown. Audit trail: {facts.trail.verdict}.")
 
 
 def _who(report: SecurityReport) -> Iterator[Block]:
     found = _by_subject(report.refused())
     if not found:
-        yield Paragraph("Nobody.")
+        yield _none_told(report.facts, "Nobody.")
         return
     rows = [
         (subject or "(not told)", why, rule, "refused" if is_enforced else "let through", str(calls), _time(last))
@@ -214,8 +241,14 @@ def _keys(posture: Posture) -> Block:
 
 
 def _files(posture: Posture) -> Block:
-    rows = [(file.what, file.path, _mode(file), "open to others" if file.is_open else "ok") for file in posture.files]
+    rows = [(file.what, file.path, _mode(file), _open(file)) for file in posture.files]
     return Table(("what", "where", "mode", "verdict"), rows) if rows else Paragraph("None.")
+
+
+def _open(file: Guarded) -> str:
+    if file.mode is None:
+        return Verdict.UNKNOWN.value
+    return "open to others" if file.is_open else "ok"
 
 
 def _mode(file: Guarded) -> str:
@@ -225,7 +258,7 @@ def _mode(file: Guarded) -> str:
 def _deeds(facts: SecurityFacts) -> Block:
     told = [entry for entry in facts.trail.entries if entry.what not in {CallRefused.what, CallLetThrough.what}]
     rows = [_deed(entry) for entry in reversed(told[-MOST_DEEDS:])]
-    return Table(("when", "who", "what", "to whom", "details"), rows) if rows else Paragraph("Nothing.")
+    return Table(("when", "who", "what", "to whom", "details"), rows) if rows else _none_told(facts, "Nothing.")
 
 
 def _deed(entry: Entry) -> tuple[str, ...]:
@@ -236,7 +269,7 @@ def _deed(entry: Entry) -> tuple[str, ...]:
 
 
 def _row(judged: Judged) -> tuple[str, ...]:
-    return judged.check.name, judged.check.question, "no" if judged.findings else "yes"
+    return judged.check.name, judged.check.question, _PASSED[judged.passed]
 
 
 def _time(at: float) -> str:

@@ -47,7 +47,10 @@ def _whole(facts: SecurityFacts) -> Iterator[Finding]:
             "keep the state file as it is for whoever looks into this; see `elicit-sidecar audit verify`",
         )
     elif trail.is_whole is None:
-        yield Finding(Severity.MEDIUM, f"there is no audit trail to be read: {trail.verdict}", "see state.url")
+        told = f"there is no audit trail to be read, so nobody knows what was refused: {trail.verdict}"
+        yield Finding(
+            Severity.UNKNOWN, told, "see state.url; a sidecar that runs tells more by `GET /reports/security`"
+        )
     if trail.losses:
         yield Finding(
             Severity.MEDIUM,
@@ -103,7 +106,7 @@ def _guesses(facts: SecurityFacts) -> Iterator[Finding]:
 
 
 TRAIL_CHECKS: Final = tuple(
-    Check(name=name, component=component, question=question, find=find)
+    Check(name=name, component=component, question=question, find=find, reads_trail=True)
     for name, component, question, find in (
         ("trail", Component.STATE, "the audit trail is whole", _whole),
         ("let_through", Component.ELICITATION, "nothing is let through that a rule would refuse", _let_through),

@@ -17,6 +17,7 @@ from proxy.observe.metrics import Metrics
 from proxy.observe.recorder import OutcomeRecorder
 from proxy.ports import AuditTrail, Clock
 from proxy.reports.facts import SecurityFacts, TrailFacts
+from proxy.wiring.announce import say_flags_changed
 from proxy.wiring.security_facts import judged_trail, security_facts
 
 
@@ -24,9 +25,14 @@ def open_audit(trail: AuditTrail, clock: Clock, board: FlagBoard, recorder: Outc
     """The keeper of the trail, which hears of changes of the flags and of refused calls from now on."""
     keeper = AuditKeeper(trail, clock, board.history, defect=recorder.defect)
     board.hear(keeper.flags_changed)
+    board.tell(say_flags_changed)
     recorder.watch(keeper.suspected)
-    keeper.note(Started(version=parse_word(__version__)), who=SIDECAR)
     return keeper
+
+
+def note_started(keeper: AuditKeeper) -> None:
+    """The sidecar serves: whoever fails at an address that is taken has not been there."""
+    keeper.note(Started(version=parse_word(__version__)), who=SIDECAR)
 
 
 def key_watch(keeper: AuditKeeper) -> Callable[[KeyRing], None]:

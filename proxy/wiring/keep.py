@@ -22,6 +22,8 @@ from proxy.config.tokens import Token, read_tokens
 from proxy.core.flags import FlagSet
 from proxy.downstream.connection import AGENTS_BOUNDS, OPERATORS_BOUNDS, PortBounds, PortRunner, PortSite
 from proxy.ports import Clock
+from proxy.wiring.announce import say_started, say_stopped
+from proxy.wiring.audit import note_started
 from proxy.wiring.clock import LoopClock
 from proxy.wiring.house import House
 from proxy.wiring.outside import Outside, open_outside
@@ -74,6 +76,10 @@ async def keep_house(
                 files = (outside.tls.wanted, outside.signing.keys.wanted)
                 house.start(reload_when_wanted(house, source, *files), "reload", stack)
                 house.start(watch_file(source), "watch of the configuration", stack)
+            note_started(house.audit)
+            say_started(
+                house.config, {"data": bound.data, "admin": bound.admin}, flags_version=house.board.flags.version
+            )
             ready(bound)
             await stop.wait()
             house.drain()
@@ -84,6 +90,7 @@ async def keep_house(
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
         raise
+    say_stopped()
 
 
 async def _open(

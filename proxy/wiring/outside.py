@@ -21,6 +21,7 @@ from proxy.upstream.bridge_mcp import McpBridge
 from proxy.upstream.mcp_client import HttpMcpUpstream
 from proxy.upstream.mcp_http import HttpMcpServer
 from proxy.upstream.session import open_bridge_session
+from proxy.wiring.announce import announce
 from proxy.wiring.bridge_clock import BridgeClock
 from proxy.wiring.bridges import choose_bridge
 from proxy.wiring.mcp_rooms import McpOutside
@@ -133,4 +134,4 @@ async def _say_goodbye(upstream: HttpMcpUpstream, died_of: type[BaseException] |
 
 
 def _contact(name: str, clock: Clock) -> Contact:
-    return Contact(name, clock.now, hear=lambda why: _log.error("not trusted", peer=name, problem=why))
+    return announce(Contact(name, clock.now, hear=lambda why: _log.error("not trusted", peer=name, problem=why)))

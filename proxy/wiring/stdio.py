@@ -21,6 +21,8 @@ from proxy.observe.logs import logger
 from proxy.ports import Clock
 from proxy.upstream.bridge_stdio import Launched, Patience, StdioBridge
 from proxy.upstream.pipes import PipeSink, PipeSource
+from proxy.wiring.announce import say_started, say_stopped
+from proxy.wiring.audit import note_started
 from proxy.wiring.clock import LoopClock
 from proxy.wiring.house import House
 from proxy.wiring.keep import configured_flags, listen, read_admin_tokens
@@ -190,6 +192,7 @@ async def keep_pipe(
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from None
         raise
+    say_stopped()
     return codes[0]
 
 
@@ -218,6 +221,8 @@ async def _keep(
     house.start(house.sweep(), "sweeper", stack)
     life = _begin_life(house, server, streams, clock, stack=stack, shutdown=shutdown)
     stack.enter_context(_listening(life, streams.parents))
+    note_started(house.audit)
+    say_started(loaded.config, {"admin": bound}, flags_version=house.board.flags.version)
     ready(bound)
     return await life.until_over()
 

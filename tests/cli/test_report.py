@@ -88,8 +88,10 @@ def test_what_cannot_be_read_is_in_the_report(path: Path, tmp_path: Path) -> Non
     assert "unreadable behind entry 0" in _security(path).stdout
     assert _security(path).exit_code == 1
     missing = _security(tmp_path / "none.db", "--json")
-    assert missing.exit_code == 0
-    assert orjson.loads(missing.stdout)["trail"]["whole"] is None
+    assert missing.exit_code == 1
+    told = orjson.loads(missing.stdout)
+    assert (told["verdict"], told["trail"]["whole"]) == ("unknown", None)
+    assert {each["check"] for each in told["findings"] if each["severity"] == "unknown"} == {"trail", "files"}
     memory = CliRunner().invoke(command, ["security", "--state", "memory:", "--json"])
     assert "in memory" in orjson.loads(memory.stdout)["trail"]["verdict"]
 

@@ -86,3 +86,17 @@ def test_without_a_listener_mistrust_is_still_a_worry() -> None:
     with pytest.raises(BridgeUntrusted), contact.watched():
         raise BridgeUntrusted("expired")
     assert "expired" in contact.worry()
+
+
+@pytest.mark.requirement("log.operators")
+def test_each_change_of_reach_is_told_once() -> None:
+    now, told = [100.0], list[object]()
+    contact = Contact("the Bridge", lambda: now[0], lost=told.append, back=told.append)
+    contact.answered()
+    contact.failed("refused")
+    contact.failed("timed out")
+    now[0] = 112.5
+    contact.answered()
+    contact.answered()
+    contact.failed("reset")
+    assert told == ["refused", 12.5, "reset"]

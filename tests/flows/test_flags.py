@@ -239,3 +239,21 @@ async def test_members_of_a_group_are_known_by_it() -> None:
     await stand.board.open(FlagSet(elicitation_enabled=True, elicitation_whitelist=("ops",)))
     assert stand.board.decide(BOB, Way.OPEN).reason is Reason.WHITELIST
     assert stand.board.decide(ALICE, Way.OPEN).reason is Reason.SPLIT
+
+
+@pytest.mark.requirement("log.operators")
+async def test_each_change_is_told_once_when_it_counts_here_also_one_whose_caller_left_and_that_of_another() -> None:
+    stand = Stand()
+    await stand.board.open(CONFIGURED)
+    told: list[tuple[int, str, str]] = []
+    stand.board.tell(lambda change: told.append((change.version, change.author, change.reason)))
+    await stand.change(elicitation_percentage=10, reason="week 2")
+    stand.store.refuses = True
+    with pytest.raises(StateUnavailable):
+        await stand.change(elicitation_percentage=20)
+    stand.store.refuses = False
+    other = stand.again()
+    await other.open(CONFIGURED)
+    await other.change(_patch(elicitation_percentage=30), author="other", expected=None)
+    await stand.change(elicitation_percentage=40)
+    assert told == [(2, "op", "week 2"), (3, "other", ""), (4, "op", "")]

@@ -78,7 +78,7 @@ def test_a_sidecar_in_order_has_no_finding() -> None:
         ({"certificates": [Shown(by="x", not_after=NOW + 14 * DAY_S)]}, {}),
         ({"files": [_file(0o644)]}, {"files": [HIGH]}),
         ({"files": [_file(0o644, is_secret=False)]}, {"files": [MEDIUM]}),
-        ({"files": [_file(None)]}, {"files": [LOW]}),
+        ({"files": [_file(None)]}, {"files": [Severity.UNKNOWN]}),
         ({"outlives": False}, {"outlives": [MEDIUM]}),
         ({"problems": ["a", "b"]}, {"configuration": [HIGH, HIGH]}),
     ],

@@ -44,7 +44,7 @@ def test_findings_stand_in_the_order_of_their_rank() -> None:
     report = judge(facts(identity="off", operators=0, problems=["broken"]))
     assert [finding.severity.value for _, finding in report.ranked()] == ["high", "medium", "low"]
     told = to_markdown(to_document(report))
-    assert "Failed. Findings: 1 high, 1 medium, 1 low." in told
+    assert "Failed. Findings: 1 high, 0 unknown, 1 medium, 1 low." in told
     assert told.index("| high | broken |") < told.index("| medium |") < told.index("| low |")
 
 
@@ -105,6 +105,24 @@ def test_entries_that_are_not_what_they_were_and_dates_beyond_the_calendar_are_s
     assert "865800000000 s | sidecar" in told
 
 
-def test_a_file_that_cannot_be_looked_at_has_no_mode() -> None:
+def test_a_file_that_cannot_be_looked_at_is_unknown_and_passes_nothing() -> None:
     unknown = Guarded(what="key file", path="/gone", mode=None, allowed=0o600)
-    assert "| key file | /gone | unknown | ok |" in to_markdown(to_document(judge(facts(files=[unknown]))))
+    report = judge(facts(files=[unknown]))
+    told = to_markdown(to_document(report))
+    assert "| key file | /gone | unknown | unknown |" in told
+    assert "Unknown. Findings: 0 high, 1 unknown" in told
+    assert (report.verdict, to_plain(report)["failed"]) == ("unknown", False)
+    open_too = judge(facts(files=[unknown, Guarded(what="x", path="/x", mode=0o666, allowed=0o600)]))
+    assert open_too.verdict == "failed"
+
+
+@pytest.mark.parametrize("is_whole", [None, False])
+def test_a_trail_that_cannot_be_read_tells_of_nobody_that_nothing_was_refused(*, is_whole: bool | None) -> None:
+    report = judge(replace(facts(), trail=TrailFacts(verdict="not to be read", is_whole=is_whole)))
+    told = to_markdown(to_document(report))
+    for claim in ("No call was refused", "Nobody.", "Nothing."):
+        assert claim not in told
+    assert told.count("Unknown. Audit trail: not to be read.") == 3
+    passed = {judged.check.name: judged.passed for judged in report.judged}
+    assert (passed["trail"], passed["events"], passed["identity"]) == (is_whole, None, True)
+    assert report.verdict == ("unknown" if is_whole is None else "failed")

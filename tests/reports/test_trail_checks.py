@@ -50,5 +50,5 @@ def test_what_was_refused_is_weighed(told: list[Told], found: dict[str, list[Sev
 def test_a_trail_that_is_not_whole_is_the_worst() -> None:
     good = facts()
     assert _found(replace(good, trail=TrailFacts(verdict="broken", is_whole=False))) == {"trail": [HIGH]}
-    assert _found(replace(good, trail=TrailFacts(verdict="no such file"))) == {"trail": [MEDIUM]}
+    assert _found(replace(good, trail=TrailFacts(verdict="no such file"))) == {"trail": [Severity.UNKNOWN]}
     assert _found(replace(good, trail=replace(good.trail, losses=1))) == {"trail": [MEDIUM]}

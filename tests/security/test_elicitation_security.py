@@ -17,6 +17,7 @@ from proxy.core.ids import AgentId
 from proxy.core.signing import Refusal
 from tests.support.fort import Fort, answer_of, forged, fort, is_problem, key_of, question_of
 from tests.support.house import OPERATOR, VIEWER
+from tests.support.raw_http import connect
 
 IMPERSONATIONS = "impersonations_total"
 REPLAYS = "replays_total"
@@ -117,14 +118,14 @@ class TestSessionHijack:
             assert await made.stand.status(made.tokens["alice"], asked) == "pending"
 
     async def test_two_tokens_at_once_are_read_as_no_ones(self, tmp_path: Path) -> None:
-        async with fort(tmp_path) as made:
-            own = made.sign("mallory", "POST", STORE, _event_of("mallory"))
-            # Another spelling, as a mapping has no name twice.
-            both = own.with_headers(AUTHORIZATION=f"Bearer {made.tokens['bob']}")
-            async with made.is_refused(IMPERSONATIONS, breach="impersonation", agent_id="mallory"):
-                heard = await made.send(both)
-            assert is_problem(heard, 403, "impersonation")
-            assert (await made.call("mallory", "POST", STORE, _event_of("mallory"))).status == 200
+        async with fort(tmp_path) as made, connect(made.house.port) as wire:
+            call = made.sign("mallory", "GET", "/elicitation/pending?agent_id=mallory")
+            fields = [*call.headers.items(), ("Authorization", f"Bearer {made.tokens['bob']}"), ("Host", "127.0.0.1")]
+            head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+            async with made.is_refused(IMPERSONATIONS, rule="unreadable", agent_id="mallory"):
+                await wire.send(f"GET {call.target} HTTP/1.1\r\n{head}\r\n".encode())
+                assert (await wire.reply()).status == 403
+            assert (await made.call("mallory", "GET", call.target)).status == 200
 
 
 @pytest.mark.requirement("security.replay")
