@@ -26,8 +26,8 @@ FIND_PYTHON = python=""; for candidate in $(or $(PYTHON),python3.11 python3 pyth
 
 ##@ Use
 .PHONY: run
-run: $(VENV)/.ready-run ## Watch one exchange in each cohort, then keep serving; Ctrl-C ends it
-	@exec $(BIN)/elicit-sidecar demo --config config.example.toml --state-dir .run
+run: $(VENV)/.ready-run ## Watch one exchange in each cohort, then keep serving; Ctrl-C ends it; ARGS="..." goes to the demo
+	@exec $(BIN)/elicit-sidecar demo --config config.example.toml --state-dir .run $(ARGS)
 
 ##@ Work
 .PHONY: test
@@ -65,12 +65,17 @@ bench: $(VENV)/.ready ## Measure delivery latency in both cohorts
 	$(BIN)/python bench/relay_overhead.py
 
 .PHONY: soak
-soak: $(VENV)/.ready ## Run under load for an hour, legacy and MCP; with MESSAGES=1000000 everything is killed meanwhile
+soak: $(VENV)/.ready ## Run under load and attack for hours; with MESSAGES=1000000 everything is killed meanwhile
 ifdef MESSAGES
 	$(BIN)/python bench/chaos.py --messages $(MESSAGES) --agents 100 $(CHAOS_ARGS)
 else
 	$(BIN)/python bench/soak.py $(SOAK_ARGS)
 	$(BIN)/python bench/mcp_soak.py $(MCP_SOAK_ARGS)
+	@# What attackers do: signed calls, hostile bytes, secrets that somebody writes down; and builds without a defence.
+	$(BIN)/python bench/signed_soak.py $(SIGNED_SOAK_ARGS)
+	$(BIN)/python bench/fuzz.py $(FUZZ_ARGS)
+	$(BIN)/python bench/secrets_grep.py $(SECRETS_GREP_ARGS)
+	$(BIN)/python -m tests.support.mutants
 endif
 
 ##@ Make

@@ -22,8 +22,8 @@ from tests.support.mcp_stand import PLAIN, RESPOND, WAIT, tool
 from tests.support.raw_http import connect
 
 CREATE, RESPOND_PATH, STORE = "/elicitation/create", "/elicitation/respond", "/event/store"
-_KEPT: Final = frozenset({"question"})
-"""Contents that the state file holds on purpose, until they are answered."""
+_KEPT: Final = frozenset({"question", "schema", "body"})
+"""Contents that the state file holds on purpose: questions until they are answered, messages until they are read."""
 
 _READ: Final = [each.document_path for each in OPERATIONS if each.method == "GET" and each.name != "shutdown"]
 _CHANGED: Final = [each for each in OPERATIONS if each.method == "POST" and each.name != "shutdown"]
@@ -196,7 +196,7 @@ class Load:
 
 
 def look_into_files(public: Search, folder: Path) -> None:
-    """Search the state file and what stands beside it; questions are in it on purpose."""
+    """Search the state file and what stands beside it."""
     search = Search({name: secret for name, secret in public.secrets.items() if name not in _KEPT})
     for path in sorted(folder.glob("state.db*")):
         search.look(path.name, path.read_bytes().decode("latin-1"))

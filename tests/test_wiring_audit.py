@@ -64,6 +64,25 @@ async def test_refused_calls_of_agents_are_in_the_trail() -> None:
         }
 
 
+@pytest.mark.requirement("audit.refusals")
+async def test_who_asks_from_elsewhere_how_we_are_without_any_token_has_tried_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = await asyncio.to_thread(write_tokens, tmp_path)
+    monkeypatch.setattr("proxy.downstream.admin_auth.is_loopback", lambda _: False)
+    async with house(NOBODY, {"admin.token_file": str(tokens)}) as made:
+        assert (await made.admin("GET", "/health", token="")).status == 401
+        assert (await made.admin("GET", "/health", token="guessed")).status == 401
+
+        async def are_told() -> bool:
+            return len(_whats(await made.admin("GET", "/audit"))) == 2
+
+        await until_told(are_told)
+        _, refused = objects((await made.admin("GET", "/audit")).json["entries"])
+        assert refused["details"] == {"calls": 1, "rule": None, "why": "operator_token"}
+        assert (await made.metrics())["elicit_sidecar_audit_waiting"] == 0
+
+
 @pytest.mark.requirement("audit.keys")
 async def test_keys_that_are_changed_while_it_runs_are_in_the_trail(tmp_path: Path) -> None:
     path = tmp_path / "keys"

@@ -22,6 +22,12 @@ from proxy.core.secret import Secret
 TIMEOUT_S: Final = 5.0
 """Longest wait for an answer of the admin port. Source: ours; its doors answer in milliseconds."""
 
+CHALLENGE: Final = 'Bearer realm="elicit-sidecar"'
+"""With what an admin port alone, of all ports, refuses a call without a token."""
+
+SERVICE: Final = "elicit-sidecar"
+"""What the health of an admin port calls itself."""
+
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
 
@@ -55,17 +61,15 @@ class AdminClient:
 
     def call(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, object]:
         """Call one door; an error ends the command with exit code 1 and the door's own words."""
-        request = urllib.request.Request(self._base + path, method=method)  # noqa: S310  # the base is http or https by construction
-        if self._token is not None:
-            request.add_header("Authorization", f"Bearer {self._token.reveal()}")
-        data = None
-        if body is not None:
-            request.add_header("Content-Type", "application/json")
-            data = orjson.dumps(body)
-        # Never through a proxy of the environment: the token is for the sidecar alone.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *self._handlers)
         try:
-            with opener.open(request, data, timeout=TIMEOUT_S) as reply:
+            if self._token is not None and not self._is_admin_port():
+                click.echo(
+                    f"{method} {path}: no admin port of a sidecar answers at {self._base}, and the token was not sent: "
+                    "is this the data port? see --admin",
+                    err=True,
+                )
+                sys.exit(1)
+            with self._open(method, path, body, self._token) as reply:
                 told = _object(reply.read())
             if told is not None:
                 return told
@@ -79,6 +83,36 @@ class AdminClient:
             said = error if isinstance(error, OSError) else type(error).__name__
             click.echo(printable(f"no sidecar answers at {self._base}: {said}; is it running? see --admin"), err=True)
         sys.exit(1)
+
+    def _is_admin_port(self) -> bool:
+        """Whether the port says of itself, asked without a token, that it is a sidecar's own.
+
+        The data port passes what it does not know on to the Bridge, which must never see an operator's token.
+        """
+        try:
+            with self._open("GET", "/health", None, None) as reply:
+                told = _object(reply.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == http.HTTPStatus.UNAUTHORIZED:  # from elsewhere it says nothing without a token
+                    return error.headers.get("WWW-Authenticate") == CHALLENGE
+                told = _object(error.read())  # 503 where it is not well
+        return told is not None and told.get("service") == SERVICE
+
+    def _open(
+        self, method: str, path: str, body: dict[str, object] | None, token: Secret | None
+    ) -> http.client.HTTPResponse:
+        request = urllib.request.Request(self._base + path, method=method)  # noqa: S310  # the base is http or https by construction
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token.reveal()}")
+        data = None
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            data = orjson.dumps(body)
+        # Never through a proxy of the environment: the token is for the sidecar alone.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *self._handlers)
+        reply: http.client.HTTPResponse = opener.open(request, data, timeout=TIMEOUT_S)
+        return reply
 
 
 def _tls(cert_file: str) -> tuple[tuple[urllib.request.HTTPSHandler, ...], str]:

@@ -130,9 +130,10 @@ def _refuse_busy(places: tuple[Address, ...]) -> None:
             with socket.create_server((address.host, address.port), family=family):
                 continue
         except OSError as error:
+            free = f"{option} {Address(address.host, 0)}"
             raise click.ClickException(
                 f"{what}: cannot listen on {address}: {error.strerror or error}; "
-                f"end what listens there, or pass {option} {address.host}:0 for a free port"
+                f'end what listens there, or take a free port with {free} (by make: `make run ARGS="{free}"`)'
             ) from error
 
 

@@ -163,7 +163,9 @@ def _admission(gate: Gate, audit: AuditKeeper) -> Middleware:
             gate.check_site(request)
             request[_CALLER] = gate.admit(request, need)
         except tuple(_REFUSALS) as error:
-            audit.refused(_REFUSALS[type(error)], subject=request.remote or "unknown")
+            # Who asks without any token how we are has tried none; commands do so before they send theirs.
+            if need is not Need.PROBE or "Authorization" in request.headers or not isinstance(error, Unauthenticated):
+                audit.refused(_REFUSALS[type(error)], subject=request.remote or "unknown")
             raise
         return await handler(request)
 

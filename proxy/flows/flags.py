@@ -112,6 +112,16 @@ class FlagBoard:
                 for heard in self._hearers:
                     heard()
 
+    async def read_again(self) -> None:
+        """Take up what another sidecar has stored meanwhile.
+
+        Raises:
+            StateUnavailable: it cannot be read.
+        """
+        self._in_doubt = True
+        async with self._changing():
+            pass
+
     def regroup(self, groups: Mapping[str, frozenset[str]]) -> None:
         """Take other groups, by name, for all later calls; parked waits look again."""
         self._groups = groups

@@ -118,7 +118,15 @@ async def _open(
         tls=admin_tls,
     )
     house.start(house.sweep(), "sweeper", stack)
+    watch_state(house, outside, clock, stack)
     return house, Bound(data=data, admin=admin), outside
+
+
+def watch_state(house: House, outside: Outside, clock: Clock, stack: AsyncExitStack) -> None:
+    """Where another process uses the state file, look until it does not; the stack ends it."""
+    use = outside.kept.use
+    if use is not None and not use.is_ours:
+        house.start(use.keep_looking(clock, house.board.read_again), "use of the state file", stack)
 
 
 async def _close_together(stacks: Iterable[AsyncExitStack]) -> None:

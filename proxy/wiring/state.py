@@ -21,6 +21,8 @@ from proxy.stores.sqlite_audit import SqliteAuditTrail
 from proxy.stores.sqlite_exchanges import SqliteExchangeStore
 from proxy.stores.sqlite_nonces import SqliteNonceStore
 from proxy.stores.state_file import StateFile, open_state_file
+from proxy.stores.state_lock import StateLock
+from proxy.wiring.state_use import StateUse
 
 _LOG: Final = logger("proxy.wiring.state")
 
@@ -36,6 +38,8 @@ class Kept:
     audit: AuditTrail = field(default_factory=MemoryAuditTrail)
     file: StateFile | None = None
     """What the journal is kept in; None in memory."""
+    use: StateUse | None = None
+    """Whether another process uses that file; None in memory."""
     flags_are_lost: bool = False
     """With the damaged state of an earlier process went flags that nobody can read."""
     trouble: str = ""
@@ -60,10 +64,11 @@ class Kept:
 
     def reasons(self) -> list[str]:
         """What an operator has to know for as long as this process lives."""
+        shared = [] if self.use is None else self.use.reasons()
         if not self.set_aside:
-            return []
+            return shared
         lost = "; its flags cannot be read: elicitation is off until they are set" if self.flags_are_lost else ""
-        return [f"state was set aside: {self.set_aside}{lost}"]
+        return [*shared, f"state was set aside: {self.set_aside}{lost}"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +90,11 @@ async def open_state(config: Config, clock: Clock, stack: AsyncExitStack) -> Sta
     if path is None:
         return State(flags=MemoryFlagStore(), exchanges=MemoryExchangeStore(clock, secrets.token_bytes), kept=Kept())
     found = await asyncio.to_thread(open_state_file, path, wall=clock.wall)
+    use = StateUse(await asyncio.to_thread(StateLock, path))
+    stack.push_async_callback(use.close)  # unwinds behind the writer, whose last changes are still ours
     stack.push_async_callback(asyncio.to_thread, found.writer.close)
     _tell(found)
+    await use.look()
     return State(
         flags=SqliteFlagStore(found.writer),
         exchanges=SqliteExchangeStore(found.writer, clock, secrets.token_bytes),
@@ -96,6 +104,7 @@ async def open_state(config: Config, clock: Clock, stack: AsyncExitStack) -> Sta
             nonces=SqliteNonceStore(found.writer),
             audit=SqliteAuditTrail(found.writer),
             file=found,
+            use=use,
             flags_are_lost=found.flags_are_lost,
             trouble=found.trouble,
         ),

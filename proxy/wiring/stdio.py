@@ -25,7 +25,7 @@ from proxy.wiring.announce import say_started, say_stopped
 from proxy.wiring.audit import note_started
 from proxy.wiring.clock import LoopClock
 from proxy.wiring.house import House
-from proxy.wiring.keep import configured_flags, listen, read_admin_tokens
+from proxy.wiring.keep import configured_flags, listen, read_admin_tokens, watch_state
 from proxy.wiring.mcp_rooms import tool_names
 from proxy.wiring.outside import open_outside
 
@@ -219,6 +219,7 @@ async def _keep(
     bound = await listen(app, admin, stack, bounds=OPERATORS_BOUNDS, tls=tls) if admin else None
     house.start(outside.tls.keep_fresh(), "certificates", stack)
     house.start(house.sweep(), "sweeper", stack)
+    watch_state(house, outside, clock, stack)
     life = _begin_life(house, server, streams, clock, stack=stack, shutdown=shutdown)
     stack.enter_context(_listening(life, streams.parents))
     note_started(house.audit)

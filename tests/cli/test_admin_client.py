@@ -78,14 +78,75 @@ async def test_the_most_powerful_token_of_the_file_is_sent(tmp_path: Path, lines
     path.write_text("".join(f"{role} {token}\n" for role, token in lines.items()), "utf-8")
     path.chmod(0o600)
     async with raw_upstream() as upstream:
-        upstream.play(answers(_ok(b"{}")))
+        upstream.play(answers(_ok(b'{"service":"elicit-sidecar"}')))
         client = await asyncio.to_thread(AdminClient, None, f"127.0.0.1:{upstream.port}", path)
         await asyncio.to_thread(client.call, "POST", "/feature_flags", {"a": 1})
-        (received,) = upstream.received
+        asked, received = upstream.received
+        assert (asked.target, asked.head.all(b"authorization")) == (b"/health", [])
         assert received.method == b"POST"
         assert received.body == b'{"a":1}'
         assert received.head.all(b"authorization") == [f"Bearer {sent}".encode()]
         assert received.head.all(b"content-type") == [b"application/json"]
+
+
+@pytest.mark.requirement("cli.token_kept")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        _ok(b"{}"),
+        _ok(b"[]"),
+        _ok(b'{"status":"healthy","service":"bridge"}'),
+        _ok(b'{"detail":"Not Found"}', status=b"404 Not Found"),
+        _ok(b"<html>", status=b"502 Bad Gateway"),
+    ],
+)
+async def test_what_is_no_admin_port_never_sees_the_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], reply: bytes
+) -> None:
+    tokens = await asyncio.to_thread(write_tokens, tmp_path)
+    async with raw_upstream() as upstream:
+        upstream.play(answers(reply))
+        client = await asyncio.to_thread(AdminClient, None, f"127.0.0.1:{upstream.port}", tokens)
+        with pytest.raises(SystemExit) as end:
+            await asyncio.to_thread(client.call, "GET", "/feature_flags")
+        assert [(each.target, each.head.all(b"authorization")) for each in upstream.received] == [(b"/health", [])]
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert "is this the data port? see --admin" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.requirement("cli.token_kept")
+@pytest.mark.parametrize(("realm", "is_sent"), [(b"elicit-sidecar", True), (b"bridge", False)])
+async def test_a_port_elsewhere_is_known_by_how_it_asks_for_a_token(
+    tmp_path: Path, realm: bytes, *, is_sent: bool
+) -> None:
+    tokens = await asyncio.to_thread(write_tokens, tmp_path)
+    wants = b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer realm="%s"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+    async with raw_upstream() as upstream:
+        upstream.play(answers(wants % realm))
+        client = await asyncio.to_thread(AdminClient, None, f"127.0.0.1:{upstream.port}", tokens)
+        with pytest.raises(SystemExit):
+            await asyncio.to_thread(client.call, "GET", "/feature_flags")
+        sent = [each.head.all(b"authorization") for each in upstream.received]
+    assert sent == ([[], [f"Bearer {OPERATOR}".encode()]] if is_sent else [[]])
+
+
+@pytest.mark.requirement("cli.token_kept")
+async def test_the_data_port_of_a_sidecar_passes_no_token_of_an_operator_to_the_bridge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = await asyncio.to_thread(write_tokens, tmp_path)
+    async with raw_upstream() as bridge:
+        bridge.play(answers(_ok(b'{"status":"healthy"}')))
+        async with house(f"http://127.0.0.1:{bridge.port}", {"admin.token_file": str(tokens)}) as made:
+            client = await asyncio.to_thread(AdminClient, None, str(made.bound.data), tokens)
+            with pytest.raises(SystemExit):
+                await asyncio.to_thread(client.call, "GET", "/feature_flags")
+            right = await asyncio.to_thread(AdminClient, None, str(made.bound.admin), tokens)
+            assert (await asyncio.to_thread(right.call, "GET", "/feature_flags"))["version"] == 1
+        assert all(each.head.all(b"authorization") == [] for each in bridge.received)
+    assert "is this the data port?" in capsys.readouterr().err
 
 
 def test_a_configuration_that_is_not_in_order_is_a_usage_error(

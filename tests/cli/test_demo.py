@@ -1,6 +1,9 @@
 """The command of the demo, without starting anything."""
 
+import re
+import shlex
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from click.testing import CliRunner
 
 from proxy.cli.demo import command
 
+ROOT = Path(__file__).parents[2]
 ANYWHERE = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--bridge-listen", "127.0.0.1:0")
 
 
@@ -44,6 +48,20 @@ def test_the_bridge_listens_where_the_configuration_expects_it(tmp_path: Path, u
         result = CliRunner().invoke(command, ["--config", str(file)])
     assert result.exit_code == 1
     assert f"the Bridge: cannot listen on {url.format(port).removeprefix('http://')}" in result.output
+
+
+@pytest.mark.requirement("cli.demo_port")
+def test_what_is_said_of_a_port_that_is_taken_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        file = tmp_path / "sidecar.toml"
+        file.write_text(f'[listen]\ndata = "127.0.0.1:{port}"\nadmin = "127.0.0.1:0"\n')
+        said = CliRunner().invoke(command, ["--config", str(file)]).output
+    hint = re.search(r'`(make run ARGS="[^"]+")`', said)
+    assert hint is not None, said
+    dry = ["make", "--dry-run", "--no-print-directory", *shlex.split(hint[1])[1:]]
+    done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("--state-dir .run --listen 127.0.0.1:0")
 
 
 def test_a_state_folder_that_cannot_be_made_is_a_clear_failure(tmp_path: Path) -> None:

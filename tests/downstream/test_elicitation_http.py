@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.devbridge.elicitations import ElicitationBook
 from proxy.devbridge.settings import Switches
 from tests.support.asking import RED, answer, ask_bob
 from tests.support.house import fields, stand, until
@@ -228,6 +229,25 @@ class TestAnswers:
             assert (await asked.give(way)).status == 200
             outcomes = await asked.outcomes()
             assert (outcomes["undelivered"], outcomes["accepted"]) == (1, 1)
+
+    @pytest.mark.requirement("answers.released")
+    @BOTH_WAYS
+    async def test_after_the_bridge_lost_its_memory_the_agent_has_its_words_until_the_question_expires(
+        self, tmp_path: Path, way: str
+    ) -> None:
+        async with stand(tmp_path) as made:
+            asked = await ask_bob(made, timeout_seconds=60)
+            state = made.bridge.state
+            state.book = ElicitationBook(state.append, b"of another process", 10.0)
+            state.book.start((), state.pace.wall_s())
+            for _ in range(2):
+                heard = await asked.give(way)
+                assert (heard.status, heard.problem["code"]) == (502, "answer_undelivered")
+                assert heard.problem["retryable"] is True
+                assert "Failed to respond to elicitation" in str(heard.problem["detail"])
+            made.clock.advance(61)
+            assert (await asked.give(way)).status == 410
+            assert (await asked.outcomes())["expired"] == 1
 
     @pytest.mark.requirement("answers.unclear_outcome")
     @BOTH_WAYS

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.house import OFF, Stand, fields, stand
+from tests.support.turns import let_others_run
 
 pytestmark = pytest.mark.requirement("delivery.told_once")
 
@@ -14,8 +15,8 @@ async def _until_over(made: Stand, waiting: "asyncio.Task[object]") -> None:
     """Let time pass, step by step, until a wait has ended."""
     async with asyncio.timeout(20):
         while not waiting.done():
-            await asyncio.sleep(0)
             made.clock.advance(0.05)
+            await let_others_run()
 
 
 async def test_what_was_relayed_as_a_note_is_not_put_as_an_elicitation_when_the_agent_changes_its_way(

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from proxy.devbridge.settings import Settings, Switches
 from tests.support.house import Heard, House, SharedClock, fields, house, write_tokens
 from tests.support.manual_bridge import Json, ManualBridge, start_bridge
+from tests.support.turns import let_others_run
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 STEP_S: Final = 0.05
@@ -150,8 +151,7 @@ class Dual:
         """Let so much time pass, a little at a time."""
         for _ in range(max(1, round(seconds / STEP_S))):
             self.clock.advance(STEP_S)
-            for _ in range(15):
-                await asyncio.sleep(0)
+            await let_others_run()
 
     async def send(self, **data: object) -> int:
         """Alice sends an event that asks bob something; its number."""

@@ -61,18 +61,27 @@ def is_noticed(mutation: Mutation, tree: Path) -> bool:
     """Whether its test fails in a tree without the defence; the tree is as before afterwards."""
     path = tree / mutation.file
     text = path.read_text("utf-8")
-    path.write_text(mutation.applied_to(text), "utf-8")
+    _put(path, mutation.applied_to(text))
     try:
         return not passes(mutation.test, tree)
     finally:
-        path.write_text(text, "utf-8")
+        _put(path, text)
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file, and forget what was compiled of it: two texts of one length may have one date."""
+    path.write_text(text, "utf-8")
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink()
 
 
 def passes(test: str, tree: Path) -> bool:
     """Whether a test passes in a tree; one that hangs does not."""
     limited = ["sh", "-c", f'ulimit -v {BOUND_KIB} -t {BOUND_S}; exec "$@"', "sh"]
     command = [*limited, sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", test]
-    env = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    # What was compiled for the run before is there for the next one.
+    env = {**os.environ, "PYTHONPATH": str(tree)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         ended = subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=BOUND_S, check=False)
     except subprocess.TimeoutExpired:
