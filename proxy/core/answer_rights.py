@@ -9,11 +9,12 @@ that was not judged.
 Source: BRIDGE.md 2.2, 2.5 and 3; ARCHITECTURE.md 2.6 (an answer never reaches another question).
 """
 
-import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, final
+
+from proxy.core.lenient_json import Members, objects_in, parse_lenient
 
 RESPOND_PATH: Final = "/elicitation/respond"
 STORE_PATH: Final = "/event/store"
@@ -66,48 +67,38 @@ class Parties:
         return agent_id == addressee or (is_cancel and agent_id == asker)
 
 
-class _Members(list[tuple[str, object]]):
-    """The members of an object, twins included."""
-
-    def all(self, name: str) -> list[object]:
-        return [value for known, value in self if known == name]
-
-
 def answered_by_call(path: str, body: bytes) -> GivenTo | None:
     """What a POST to this path answers; None where it answers nothing, or nothing can be read in it."""
     if path not in {RESPOND_PATH, STORE_PATH}:
         return None
     call = _read(body)
-    if not isinstance(call, _Members):
+    if not isinstance(call, Members):
         return None
     if path == RESPOND_PATH:
         kinds = call.all("response_type")
         return _given([call], is_cancel=bool(kinds) and set(map(str, kinds)) == {_CANCEL}, is_answer=True)
-    return _given([data for data in call.all("data") if isinstance(data, _Members)])
+    return _given([data for data in call.all("data") if isinstance(data, Members)])
 
 
 def answered_by_tool(body: bytes, respond: Collection[str], send: Collection[str]) -> GivenTo | None:
     """What an MCP message answers by these tools; None where it answers nothing, or nothing can be read in it."""
     value = _read(body)
-    messages = [value] if isinstance(value, _Members) else value if isinstance(value, list) else []
-    found: list[_Members] = []
-    for message in messages:
-        found += _arguments(message, respond, send) if isinstance(message, _Members) else []
+    found = [arguments for message in objects_in(value) for arguments in _arguments(message, respond, send)]
     return _given(found, is_answer=True) if found else None
 
 
-def _arguments(message: _Members, respond: Collection[str], send: Collection[str]) -> Iterator[_Members]:
-    params = [one for one in message.all("params") if isinstance(one, _Members)]
+def _arguments(message: Members, respond: Collection[str], send: Collection[str]) -> Iterator[Members]:
+    params = [one for one in message.all("params") if isinstance(one, Members)]
     tools = {tool for one in params for tool in one.all("name") if isinstance(tool, str)}
-    arguments = [each for one in params for each in one.all("arguments") if isinstance(each, _Members)]
+    arguments = [each for one in params for each in one.all("arguments") if isinstance(each, Members)]
     if not tools.isdisjoint(respond):
         yield from arguments
     if not tools.isdisjoint(send):
         for one in arguments:
-            yield from (data for _, data in one if isinstance(data, _Members))
+            yield from (data for _, data in one if isinstance(data, Members))
 
 
-def _given(objects: Sequence[_Members], *, is_cancel: bool = False, is_answer: bool = False) -> GivenTo | None:
+def _given(objects: Sequence[Members], *, is_cancel: bool = False, is_answer: bool = False) -> GivenTo | None:
     named = [each for one in objects for name in _NAMES for each in one.all(name)]
     ids = tuple(dict.fromkeys(each for each in named if isinstance(each, str) and each))
     if not ids:
@@ -119,7 +110,6 @@ def _given(objects: Sequence[_Members], *, is_cancel: bool = False, is_answer: b
 
 def _read(body: bytes) -> object:
     try:
-        # Integers may be longer than Python itself takes.
-        return json.loads(body, object_pairs_hook=_Members, parse_int=float)
+        return parse_lenient(body)
     except (ValueError, RecursionError):
         return None

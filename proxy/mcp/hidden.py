@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.core.errors import InvalidInput
+from proxy.core.lenient_json import Members, objects_in, parse_lenient
 from proxy.mcp.inbound import LOOKED_AT, ToolNames
 from proxy.mcp.jsonrpc import Batch, Malformed, Message, Request, members
 from proxy.mcp.tools import read_tool_call
@@ -25,13 +26,6 @@ _UTF8: Final = frozenset({"utf-8", "utf-8-sig"})
 _CALL: Final = "tools/call"
 _INSIDE: Final = ("params", "arguments", "event_data")
 """Where what is decided about is said, each inside the one before."""
-
-
-class _Members(list[tuple[str, object]]):
-    """The members of an object, twins included."""
-
-    def all(self, name: str) -> list[object]:
-        return [value for known, value in self if known == name]
 
 
 def is_looked_at(body: bytes) -> bool:
@@ -56,12 +50,12 @@ def _holds_call(body: bytes, known: frozenset[str]) -> bool:
     if len(body) > MAX_TRIED_BYTES:
         return True
     try:
-        value: object = json.loads(body, object_pairs_hook=_Members)
+        value = parse_lenient(body)
     except RecursionError:
         return True
     except ValueError:  # nobody can read it
         return False
-    return any(name in known for message in _each(value) for name in _tools_called(message))
+    return any(name in known for message in objects_in(value) for name in _tools_called(message))
 
 
 def _may_name(body: bytes, known: frozenset[str]) -> bool:
@@ -70,17 +64,10 @@ def _may_name(body: bytes, known: frozenset[str]) -> bool:
     return not is_plain or any(name.encode() in body for name in known)
 
 
-def _each(value: object) -> Iterator[_Members]:
-    if isinstance(value, _Members):
-        yield value
-    elif isinstance(value, list):
-        yield from (item for item in value if isinstance(item, _Members))
-
-
-def _tools_called(message: _Members) -> Iterator[str]:
+def _tools_called(message: Members) -> Iterator[str]:
     if _CALL in message.all("method"):
         for params in message.all("params"):
-            names = params.all("name") if isinstance(params, _Members) else []
+            names = params.all("name") if isinstance(params, Members) else []
             yield from (name for name in names if isinstance(name, str))
 
 

@@ -6,13 +6,13 @@ that nobody can read is the server's to refuse.
 Source: BRIDGE.md 3 (arguments of the tools); ARCHITECTURE.md 4.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from proxy.core.errors import InvalidInput
 from proxy.core.identity import NO_CLAIMS, Claims
+from proxy.core.lenient_json import Members, objects_in, parse_lenient
 from proxy.core.limits import ANSWERS, QUESTIONS, WAITS, LimitName
 from proxy.mcp.hidden import MAX_TRIED_BYTES, is_looked_at
 from proxy.mcp.inbound import ToolNames
@@ -44,13 +44,6 @@ class ToolUse:
 _NONE: Final = ToolUse()
 
 
-class _Members(list[tuple[str, object]]):
-    """The members of an object, twins included."""
-
-    def all(self, name: str) -> list[object]:
-        return [value for known, value in self if known == name]
-
-
 def read_tools(message: Message, body: bytes, names: ToolNames) -> ToolUse:
     """What a message says; `message` is `body` as it was parsed."""
     if not is_looked_at(body):
@@ -75,13 +68,12 @@ def _read_leniently(body: bytes, names: ToolNames) -> ToolUse:
     if len(body) > MAX_TRIED_BYTES:
         return ToolUse(Claims(is_readable=False))
     try:
-        # Integers may be longer than Python itself takes.
-        value: object = json.loads(body, object_pairs_hook=_Members, parse_int=float)
+        value = parse_lenient(body)
     except RecursionError:
         return ToolUse(Claims(is_readable=False))
     except ValueError:
         return _NONE
-    uses = [_use_of(message, names) for message in _each(value) if _CALL in message.all("method")]
+    uses = [_use_of(message, names) for message in objects_in(value) if _CALL in message.all("method")]
     return ToolUse(
         Claims(
             tuple(name for use in uses for name in use.claims.named),
@@ -91,17 +83,10 @@ def _read_leniently(body: bytes, names: ToolNames) -> ToolUse:
     )
 
 
-def _each(value: object) -> Iterator[_Members]:
-    if isinstance(value, _Members):
-        yield value
-    elif isinstance(value, list):
-        yield from (item for item in value if isinstance(item, _Members))
-
-
-def _use_of(message: _Members, names: ToolNames) -> ToolUse:
-    params = [member for one in message.all("params") if isinstance(one, _Members) for member in one]
+def _use_of(message: Members, names: ToolNames) -> ToolUse:
+    params = [member for one in message.all("params") if isinstance(one, Members) for member in one]
     tools = [value for name, value in params if name == "name"]
-    arguments = [value for name, value in params if name == "arguments" and isinstance(value, _Members)]
+    arguments = [value for name, value in params if name == "arguments" and isinstance(value, Members)]
     said = [value for one in arguments for name in SPEAKERS for value in one.all(name)]
     return _use(tools, said, names, is_retry=any(name == "requestState" for name, _ in params))
 

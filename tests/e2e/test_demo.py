@@ -82,4 +82,4 @@ def test_a_busy_port_is_named_with_what_to_do(processes: Children, option: str) 
         demo = processes.run("demo", "--once", *ANYWHERE, option, address)
         assert demo.code() == 1
     assert f"cannot listen on {address}" in demo.errors
-    assert f"pass {option} 127.0.0.1:0" in demo.errors
+    assert f"with {option} 127.0.0.1:0" in demo.errors
