@@ -1,4 +1,4 @@
-"""A question is told as an elicitation or as the Bridge's note, whichever was first, whatever way the next wait goes."""
+"""A question is told as an elicitation or by the note of the Bridge, whichever was first, on whatever way."""
 
 import pytest
 
