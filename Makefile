@@ -60,9 +60,11 @@ fix: $(VENV)/.ready ## Format, mend what ruff can mend, write the generated page
 	$(BIN)/python tools/gen_docs.py --write
 
 .PHONY: bench
-bench: $(VENV)/.ready ## Measure delivery latency in both cohorts
+bench: $(VENV)/.ready ## Measure delivery latency in both cohorts, and what the relay, a signature and a limit cost
 	$(BIN)/python bench/elicitation_benchmark.py $(BENCH_ARGS)
 	$(BIN)/python bench/relay_overhead.py
+	$(BIN)/python bench/signing_cost.py
+	$(BIN)/python bench/limit_cost.py
 
 .PHONY: soak
 soak: $(VENV)/.ready ## Run under load and attack for hours; with MESSAGES=1000000 everything is killed meanwhile
