@@ -52,6 +52,14 @@ def test_only_addresses_of_this_machine_alone_are_loopback(address: str, *, is_l
     assert (posture.bridge.is_loopback, posture.bridge.is_tls) == (is_loopback, True)
 
 
+def test_of_two_ways_up_the_one_in_the_clear_is_told() -> None:
+    elsewhere = {"bridge.url": "https://bridge.internal:1", "bridge.mcp_url": "http://tools.internal:2"}
+    bridge = _posture(elsewhere).bridge
+    assert (bridge.url, bridge.is_loopback, bridge.is_tls) == ("http://tools.internal:2", False, False)
+    bridge = _posture({**elsewhere, "bridge.mcp_url": "http://127.0.0.1:2"}).bridge
+    assert (bridge.url, bridge.is_tls) == ("https://bridge.internal:1", True)
+
+
 def test_keys_are_told_with_their_age_and_never_with_their_secret(tmp_path: Path) -> None:
     old = new_key(AgentId("alice"), entropy=bytes(40), created_at=NOW - 86_400)
     new = new_key(AgentId("alice"), entropy=b"x" * 40, created_at=NOW)

@@ -139,7 +139,7 @@ def export_trail(*, config: Path | None, state: str | None, output: Path | None)
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that nobody else may read; ends the command where it cannot."""
+    """Write a file, or end the command where that cannot be; a new one nobody else may read, another keeps its mode."""
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
             stream.write(content)

@@ -12,11 +12,8 @@ from proxy.config.private_file import read_private_text
 from proxy.config.problems import ConfigError, Problem, escape_whole, show
 from proxy.config.schema import Config
 from proxy.core.ids import AgentId
-from proxy.core.key_file import parse_keys
+from proxy.core.key_file import MAX_KEY_FILE_BYTES, parse_keys
 from proxy.core.key_ring import KeyRing, KeyState
-
-MAX_KEY_FILE_BYTES: Final = 8 * 1024 * 1024
-"""Source: ours; 10,000 keys of the longest lines."""
 
 _KEY: Final = "signatures.keys_file"
 _VARIABLE: Final = "env:"

@@ -110,7 +110,7 @@ class ToldQuestions:
     _open: dict[ElicitationId, tuple[AgentId, bytes]] = field(default_factory=dict)
     """The questions of the book without answer, and what their notes are known by."""
     _open_by_key: dict[tuple[AgentId, bytes], ElicitationId] = field(default_factory=dict)
-    _seen: dict[tuple[AgentId, bytes], int] = field(default_factory=dict)
+    _seen: dict[AgentId, dict[bytes, int]] = field(default_factory=dict)
     """Under which numbers notes were read whose questions have not been told in any way."""
 
     def hear(self, change: Change) -> None:
@@ -125,7 +125,7 @@ class ToldQuestions:
             case QuestionOffered(elicitation_id) if elicitation_id in self._open:
                 agent_id, key = self._open[elicitation_id]
                 if self.was_told(agent_id, key) is None:
-                    number = self._seen.pop((agent_id, key), 0)
+                    number = self._take_seen(agent_id, key)
                     self._tell(agent_id, key, _Told(Telling.ELICITATION, number, elicitation_id, is_open=True))
             case QuestionEnded(elicitation_id) | AnswerSettled(elicitation_id) if elicitation_id in self._open:
                 agent_id, key = self._open.pop(elicitation_id)
@@ -169,7 +169,7 @@ class ToldQuestions:
     def as_note(self, agent_id: AgentId, key: bytes, number: int) -> None:
         """The agent is being told of a question by its note; how it was told first stays."""
         if self.was_told(agent_id, key) is None:
-            self._seen.pop((agent_id, key), None)
+            self._take_seen(agent_id, key)
             self._leave_number(agent_id, number)
             named = self._open_by_key.get((agent_id, key))
             self._tell(agent_id, key, _Told(Telling.NOTE, number, named, is_open=named is not None))
@@ -178,18 +178,32 @@ class ToldQuestions:
         """The note of a question was read under this number of the agent's."""
         told = self._of(agent_id).get(key)
         if told is None:
-            self._seen[agent_id, key] = number
-            if len(self._seen) > MAX_TOLD:
-                del self._seen[next(iter(self._seen))]
+            self._note_seen(agent_id, key, number)
         elif not told.number:
             self._leave_number(agent_id, number)
             self._tell(agent_id, key, replace(told, number=number))
 
     def _leave_number(self, agent_id: AgentId, number: int) -> None:
         """A number that another note has now was given anew, by a Bridge that lost its log."""
-        for told in self._of(agent_id).values():
+        for key, told in list(self._of(agent_id).items()):
             if told.number == number:
-                told.number = 0
+                self._tell(agent_id, key, replace(told, number=0))
+
+    def _note_seen(self, agent_id: AgentId, key: bytes, number: int) -> None:
+        mine = self._seen.pop(agent_id, {})
+        mine[key] = number
+        if len(mine) > MAX_TOLD_EACH:
+            del mine[next(iter(mine))]
+        self._seen[agent_id] = mine
+        if len(self._seen) > MAX_TOLD:
+            del self._seen[next(iter(self._seen))]
+
+    def _take_seen(self, agent_id: AgentId, key: bytes) -> int:
+        mine = self._seen.get(agent_id, {})
+        number = mine.pop(key, 0)
+        if not mine:
+            self._seen.pop(agent_id, None)
+        return number
 
     def was_asked(self, question: Elicitation) -> bool:
         """Whether a question of the book was told as an elicitation."""
@@ -201,11 +215,9 @@ class ToldQuestions:
 
         Each with the number of its note.
         """
-        return [
-            (number, self._open_by_key[key])
-            for key, number in self._seen.items()
-            if key[0] == agent_id and key in self._open_by_key
-        ]
+        mine = self._seen.get(agent_id, {})
+        known = self._open_by_key
+        return [(number, known[agent_id, key]) for key, number in mine.items() if (agent_id, key) in known]
 
     def withholds(self, question: Elicitation) -> bool:
         """Whether a question is not to be put to its agent by itself, as it has it as a note."""

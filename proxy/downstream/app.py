@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
@@ -21,7 +20,6 @@ from proxy.downstream.elicitation_http import ElicitationDoors
 from proxy.downstream.gate import Gate
 from proxy.downstream.ingress import IngressDoors
 from proxy.downstream.limit_reply import tell_limits
-from proxy.downstream.mcp_caller import session_of
 from proxy.downstream.mcp_http import McpDoor
 from proxy.downstream.problem import error_boundary
 from proxy.downstream.relay import Relay, add_relay_route
@@ -87,9 +85,13 @@ def build_data_app(parts: DataParts) -> web.Application:
                 raise
         if refused is not None:
             return refused
-        response = await _pass_on(parts, request, path, owner, is_mcp=is_mcp)
-        if parts.gate is not None:
-            await parts.gate.answered(request, path, response.status)
+        status = 0
+        try:
+            response = await _pass_on(parts, request, path, owner, is_mcp=is_mcp)
+            status = response.status
+        finally:  # what came of a body is spent, also where no reply did, or the agent left
+            if parts.gate is not None:
+                await parts.gate.answered(request, path, status)
         return response
 
     add_relay_route(app, answer)
@@ -118,10 +120,8 @@ async def _pass_on(
     parts: DataParts, request: web.Request, path: str, owner: Owner, *, is_mcp: bool
 ) -> web.StreamResponse:
     if parts.ingress is not None:
-        response = await parts.ingress.serve(request, path, is_mcp=is_mcp)
-        if is_mcp and response.status < HTTPStatus.MULTIPLE_CHOICES:
-            parts.mcp.trust.opened(request, session_of(request))
-        return response
+        on_head = parts.mcp.trust.opening(request) if is_mcp else None
+        return await parts.ingress.serve(request, path, is_mcp=is_mcp, on_head=on_head)
     if is_mcp:
         # To leave is how an MCP client cancels; the relay takes this back while it sends.
         request[ENDS_WITH_PEER] = True

@@ -203,7 +203,7 @@ class Gate:
         return (_OF_POSTS[called.plain],) if method == "POST" and called.plain in _OF_POSTS else ()
 
     async def answered(self, request: web.Request, path: str, status: int) -> None:
-        """Learn from the reply to a call whether the Bridge has accepted its token, and how long its body was."""
+        """Learn whether the Bridge has accepted the token of a call, and how long its body was; status 0: no reply."""
         spender = request.get(SPENDER)
         if spender is not None and request.body_exists and request.content_length is None:
             await self.admission.used_up(BYTES, spender, _bytes_up(request) - 1)

@@ -16,7 +16,7 @@ from proxy.core.outcome import Door
 from proxy.core.secret import Secret
 from proxy.downstream.body import READ_BODY, read_judged
 from proxy.downstream.gate import CALLER
-from proxy.downstream.relay import OnReply, Relay
+from proxy.downstream.relay import OnHead, OnReply, Relay
 from proxy.downstream.served import served
 from proxy.downstream.sse_endpoint import SseDoors
 from proxy.flows.answer_rights import AnswerRights
@@ -62,7 +62,9 @@ class IngressDoors:
                 return web.Response(status=refusal.bridge_status, body=refusal.body, headers=headers)
         return None
 
-    async def serve(self, request: web.Request, path: str, *, is_mcp: bool) -> web.StreamResponse:
+    async def serve(
+        self, request: web.Request, path: str, *, is_mcp: bool, on_head: OnHead | None = None
+    ) -> web.StreamResponse:
         """Relay a call that may pass.
 
         Raises:
@@ -75,7 +77,7 @@ class IngressDoors:
             caller = request.get(CALLER)
             draft.agent_id = "" if caller is None else caller.agent_id
             relay = self.mcp if is_mcp else self.relay
-            response = await relay.relay(request, on_reply=await self._on_reply(request, path))
+            response = await relay.relay(request, on_head=on_head, on_reply=await self._on_reply(request, path))
             draft.status = response.status
             return response
 

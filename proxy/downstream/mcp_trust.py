@@ -6,17 +6,21 @@ Source: ARCHITECTURE.md 3.5, 4; PROTOCOL.md 3.7.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
+from proxy.core.hop import RawHeaders, values_of
 from proxy.core.identity import Claims, Identity
 from proxy.core.ids import AgentId
 from proxy.core.limits import ANSWERS
 from proxy.downstream.body import is_coded
 from proxy.downstream.gate import CALLER
 from proxy.downstream.limit_reply import GRANTED
+from proxy.downstream.mcp_answer import SESSION
 from proxy.downstream.mcp_caller import session_of
+from proxy.downstream.relay import OnHead
 from proxy.flows.admission import Admission
 from proxy.flows.session_owners import SessionOwners
 from proxy.flows.tool_call import Take
@@ -85,6 +89,17 @@ class McpTrust:
         identity = request.get(CALLER)
         if identity is not None and self.admission.rules.identity != "off":
             self.owners.seen(session_id, identity.agent_id)
+
+    def opening(self, request: web.Request) -> OnHead:
+        """Hears of the head of the server's reply, which names the session that it opens."""
+
+        def note(status: int, headers: RawHeaders) -> None:
+            if status < HTTPStatus.MULTIPLE_CHOICES:
+                named = values_of(headers, SESSION.lower().encode())
+                opened = named[0].decode("utf-8", "surrogateescape") if named else session_of(request)
+                self.opened(request, opened)
+
+        return note
 
     async def take(
         self, request: web.Request, use: ToolUse, *, waited: Sequence[AgentId], is_answer_taken: bool

@@ -6,6 +6,8 @@ elicitations is asked nothing, and a message that merely speaks of a question ma
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from proxy.core.answer_rights import GivenTo, Parties
@@ -18,8 +20,22 @@ from proxy.core.secret import Secret
 from proxy.flows.admission import Admission
 from proxy.ports import Bridge
 
-_HAS_NONE: Final = frozenset({404, 405, 503})
-"""With these a Bridge says that it has no elicitations, or none yet. Source: BRIDGE.md 2.5."""
+_HAS_NO_SUCH_CALL: Final = frozenset({404, 405})
+"""With these a Bridge says that it has no elicitations. Source: RFC 9110 15.5.5 and 15.5.6."""
+
+_NONE_YET: Final = b"not initialized"
+"""What a Bridge says, with status 503, that has had no question yet. Source: BRIDGE.md 2.5."""
+
+
+@dataclass(slots=True)
+class _Case:
+    """One call that answers, while it is judged."""
+
+    given: GivenTo
+    caller: Identity
+    credential: Secret | None
+    has_questions: bool | None = None
+    """Whether the Bridge has questions for anybody; None before it was asked."""
 
 
 class AnswerRights:
@@ -62,37 +78,48 @@ class AnswerRights:
         foreign = Impersonation(Foul.ANSWER, "")
         if given.is_too_much:
             self._admission.refuse_impersonation(foreign, caller)
+        case = _Case(given, caller, credential)
         for each in given.question_ids:
-            if not await self._may(ElicitationId(each), given, caller, credential):
+            if not await self._may(ElicitationId(each), case):
                 self._admission.refuse_impersonation(foreign, caller)
 
-    async def _may(
-        self, question_id: ElicitationId, given: GivenTo, caller: Identity, credential: Secret | None
-    ) -> bool:
-        known = self._parties.may_answer(question_id, caller.agent_id, is_cancel=given.is_cancel)
+    async def _may(self, question_id: ElicitationId, case: _Case) -> bool:
+        given, agent_id = case.given, case.caller.agent_id
+        known = self._parties.may_answer(question_id, agent_id, is_cancel=given.is_cancel)
         if known is not None:
             return known
         if not given.is_answer and is_bus_id(question_id):
             return True  # it travels as an event, which is signed inside
-        if credential is None:
+        if case.credential is None:
             return False
-        try:
-            for question in await self._bridge.pending(caller.agent_id, credential):
-                self.noted(question)
-        except BridgeRefused as refusal:
-            if refusal.bridge_status in _HAS_NONE:
-                return True
-            raise
-        if self._parties.may_answer(question_id, caller.agent_id, is_cancel=False):
+        if case.has_questions is None:
+            case.has_questions = await self._look_up(case, case.credential)
+        if not case.has_questions or self._parties.may_answer(question_id, agent_id, is_cancel=False):
             return True
         # Who asked cannot be looked up; whether the caller did, the Bridge judges by itself. Source: BRIDGE.md 2.5.
-        return given.is_cancel or (not given.is_answer and await self._is_none(question_id, credential))
+        return given.is_cancel or (not given.is_answer and await self._is_none(question_id, case.credential))
+
+    async def _look_up(self, case: _Case, credential: Secret) -> bool:
+        """Note what waits for the caller, asked for once for all that its call answers; False: there are no questions.
+
+        Raises:
+            BridgeFault: it cannot be told.
+        """
+        try:
+            for question in await self._bridge.pending(case.caller.agent_id, credential):
+                self.noted(question)
+        except BridgeRefused as refusal:
+            if refusal.bridge_status in _HAS_NO_SUCH_CALL:
+                return False
+            raise
+        return True
 
     async def _is_none(self, question_id: ElicitationId, credential: Secret) -> bool:
         """Whether the Bridge knows of no such question."""
         try:
             return await self._bridge.status(question_id, credential) is None
         except BridgeRefused as refusal:
-            if refusal.bridge_status in _HAS_NONE:
+            is_none_yet = refusal.bridge_status == HTTPStatus.SERVICE_UNAVAILABLE and _NONE_YET in refusal.body
+            if is_none_yet or refusal.bridge_status in _HAS_NO_SUCH_CALL:
                 return True
             raise

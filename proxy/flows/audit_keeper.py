@@ -241,7 +241,7 @@ class AuditKeeper:
         while self._deeds:
             await self._append(*self._deeds[0])
             self._deeds.popleft()
-        for what, deeds in list(self._merged.items()):
+        for what, deeds in (+self._merged).items():  # a copy, without what a try that failed has written
             await self._append(DeedsMerged(of=Word(what), deeds=deeds), SIDECAR, "", self._clock.wall())
             self._merged[what] -= deeds
         self._merged = +self._merged

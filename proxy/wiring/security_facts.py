@@ -84,6 +84,10 @@ def _posture(config: Config, wall: float) -> Posture:
     ring = _gathered(lambda: read_key_ring(config), problems, KeyRing())
     _gathered(lambda: check_exposure(config), problems, None)
     plain = to_plain(config)
+    # Of two ways up the one that shows the most tells.
+    urls = {"url": bridge.url, **({"mcp_url": bridge.mcp_url} if bridge.mcp_url else {})}
+    in_the_clear = (name for name, url in urls.items() if url.startswith("http:") and not _is_here_url(url))
+    way = next(in_the_clear, "url")
     roles = [token.role for token in tokens]
     return Posture(
         listeners=(
@@ -91,9 +95,9 @@ def _posture(config: Config, wall: float) -> Posture:
             _listener("admin", listen.admin, is_tls=bool(listen.admin_tls_cert_file)),
         ),
         bridge=BridgeWay(
-            url=str(plain["bridge"]["url"]),
-            is_loopback=_is_here(URL(bridge.url).host or ""),
-            is_tls=bridge.url.startswith("https:"),
+            url=str(plain["bridge"][way]),
+            is_loopback=_is_here_url(urls[way]),
+            is_tls=urls[way].startswith("https:"),
             has_own_authorities=bool(bridge.ca_file),
             shows_certificate=bool(bridge.client_cert_file),
         ),
@@ -127,6 +131,10 @@ def _gathered(read: Callable[[], Read], problems: list[str], otherwise: Read) ->
 
 def _listener(name: str, address: Address, *, is_tls: bool) -> Listener:
     return Listener(name=name, address=str(address), is_loopback=_is_here(address.host), is_tls=is_tls)
+
+
+def _is_here_url(url: str) -> bool:
+    return _is_here(URL(url).host or "")
 
 
 def _is_here(host: str) -> bool:

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.keys import MAX_KEY_FILE_BYTES, read_key_ring, read_keys
+from proxy.config.keys import read_key_ring, read_keys
 from proxy.config.load import load_config
 from proxy.config.problems import ConfigError
 from proxy.config.schema import Config
 from proxy.core.ids import AgentId
-from proxy.core.key_file import write_keys
+from proxy.core.key_file import MAX_KEY_FILE_BYTES, write_keys
 from proxy.core.key_ring import KeyRing, new_key
 
 ALICE = new_key(AgentId("alice"), entropy=bytes(range(40)), created_at=1_700_000_000)

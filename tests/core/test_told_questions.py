@@ -244,14 +244,27 @@ def test_a_number_that_a_new_log_gives_anew_names_the_new_question() -> None:
         made.note(question)
         made.told.as_note(BOB, _key(question), NUMBER)
     assert made.told.named_at(BOB, NUMBER) == other.elicitation_id
+    assert [each.number for each in replay(made.changes).told] == [0, NUMBER]
 
 
-def test_the_oldest_note_that_nobody_was_told_of_is_forgotten_where_there_are_too_many() -> None:
+def test_of_notes_that_nobody_was_told_of_each_agent_has_its_share() -> None:
     made = Journal()
     made.note()
     made.told.stands_at(BOB, _key(), NUMBER)
-    for number in range(MAX_TOLD):
+    for number in range(MAX_TOLD_EACH + 1):
         made.told.stands_at(AgentId("carol"), b"%d" % number, number)
+    assert made.told.untold(BOB) == [(NUMBER, QUESTION.elicitation_id)]
+    for number in range(MAX_TOLD):
+        made.told.stands_at(AgentId(f"a{number}"), b"one", 1)
+    assert made.told.untold(BOB) == []
+
+
+def test_the_oldest_note_of_an_agent_that_it_was_not_told_of_goes_first() -> None:
+    made = Journal()
+    made.note()
+    made.told.stands_at(BOB, _key(), NUMBER)
+    for number in range(MAX_TOLD_EACH):
+        made.told.stands_at(BOB, b"%d" % number, number)
     assert made.told.untold(BOB) == []
 
 

@@ -150,10 +150,10 @@ class TestSessions:
     async def test_in_front_of_the_bridge_sessions_and_names_are_held_to_the_same(self, tmp_path: Path) -> None:
         async with mcp_fort(tmp_path, {"listen.role": "ingress"}) as made:
             session_id = await made.open("alice")
-            assert (await made.post("alice", message("tools/list", id=7), session_id)).status == 200
             async with made.is_refused("impersonations_total", rule="session"):
                 heard = await made.post("mallory", message("tools/list", id=7), session_id)
                 assert error_code_of(heard) == "impersonation"
+            assert (await made.post("alice", message("tools/list", id=7), session_id)).status == 200
             async with made.is_refused("impersonations_total", rule="claim"):
                 heard = await made.post("alice", tool("x", {"agent_id": "bob"}), session_id)
                 assert error_code_of(heard) == "impersonation"

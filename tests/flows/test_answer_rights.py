@@ -103,13 +103,24 @@ async def test_taking_back_what_was_not_seen_is_the_bridges_to_judge() -> None:
     await stand.answer("alice", question.elicitation_id, is_cancel=True)
 
 
-@pytest.mark.parametrize("status", [404, 405, 503])
+@pytest.mark.parametrize("status", [404, 405])
 async def test_a_bridge_without_elicitation_has_no_questions_to_protect(status: int) -> None:
     stand = _Stand()
-    stand.bridge.fails("status", lambda: BridgeRefused("none yet", bridge_status=status))
+    stand.bridge.fails("status", lambda: BridgeRefused("none", bridge_status=status))
     await stand.answer("mallory", "e1", is_answer=False)
     stand.bridge.fails("pending", lambda: BridgeRefused("none", bridge_status=status))
     await stand.answer("mallory", "e1")
+
+
+async def test_a_bridge_that_has_had_no_question_yet_is_told_from_one_that_has_too_much_to_do() -> None:
+    stand = _Stand()
+    words = b'{"detail":"Elicitation manager not initialized"}'
+    stand.bridge.fails("status", lambda: BridgeRefused("none yet", bridge_status=503, body=words))
+    await stand.answer("mallory", "e1", is_answer=False)
+    for method in ("status", "pending"):
+        stand.bridge.fails(method, lambda: BridgeRefused("busy", bridge_status=503, body=b"overloaded"))
+        with pytest.raises(BridgeRefused):
+            await stand.answer("mallory", "e1", is_answer=False)
 
 
 @pytest.mark.parametrize("method", ["pending", "status"])
