@@ -37,14 +37,16 @@ class Store(MemoryAuditTrail):
         self.altered = ""
         """What is read in place of the details of every entry."""
         self.tries = 0
+        self.fails_at = 0
+        """The one try that fails, counted from 1."""
         self.open = asyncio.Event()
         self.open.set()
 
     async def append(self, deed: Deed, *, who: str, subject: str, at: float) -> Entry:
         self.tries += 1
         await self.open.wait()
-        if self.fails:
-            raise StateUnavailable(self.fails)
+        if self.fails or self.tries == self.fails_at:
+            raise StateUnavailable(self.fails or "once")
         return await super().append(deed, who=who, subject=subject, at=at)
 
     async def read(self, *, after: int, limit: int) -> Sequence[Entry]:
@@ -149,6 +151,20 @@ class TestDeeds:
         told = await stand.told()
         assert len(told) == MAX_WAITING + 2
         merged = [details for _, what, _, details in told if what == "deeds_merged"]
+        assert merged == [{"of": "operator_acted", "deeds": 7}, {"of": "started", "deeds": 1}]
+
+    async def test_a_failure_between_two_kinds_tells_each_once(self, stand: Stand) -> None:
+        stand.store.open.clear()
+        stand.store.fails_at = MAX_WAITING + 2
+        async with _running(stand.keeper):
+            for _ in range(MAX_WAITING + 7):
+                stand.keeper.note(CLEARED, who="op")
+            stand.keeper.note(Started(version=Word("1")), who=SIDECAR)
+            stand.store.open.set()
+            await until(lambda: bool(stand.keeper.reasons()))
+            await stand.clock.advance(FIRST_RETRY_S)
+            await until(lambda: not stand.keeper.waiting)
+        merged = [details for _, what, _, details in await stand.told() if what == "deeds_merged"]
         assert merged == [{"of": "operator_acted", "deeds": 7}, {"of": "started", "deeds": 1}]
 
     async def test_one_that_cannot_be_written_down_is_a_defect_and_stops_nothing(self, stand: Stand) -> None:
