@@ -1,5 +1,6 @@
 """The parsers of what says who speaks: names, paths, signatures, digests, keys, canonical JSON, limits, the audit."""
 
+from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -20,6 +21,7 @@ from proxy.core.hosts import is_allowed_host, is_allowed_origin
 from proxy.core.ids import AgentId
 from proxy.core.key_file import parse_keys, write_keys
 from proxy.core.key_ring import ENTROPY_BYTES, KeyRing, new_key
+from proxy.core.lenient_json import objects_in, parse_lenient
 from proxy.core.limit_fields import limit_fields
 from proxy.core.limits import CALLS, Decision
 from proxy.core.rate import parse_rate
@@ -123,6 +125,11 @@ def _hop(given: bytes) -> None:
     upstream_target(given)
 
 
+def _lenient(given: bytes) -> None:
+    with suppress(ValueError, RecursionError):
+        list(objects_in(parse_lenient(given)))
+
+
 def _limits(given: bytes) -> None:
     lines = text_of(given).split("\n")
     upstream = {"ratelimit-policy": lines[:1], "ratelimit": lines[1:2], "retry-after": lines[2:3]}
@@ -134,6 +141,7 @@ def _export(given: bytes) -> None:
 
 
 TARGETS: Final = (
+    Target(name="core.lenient_json.parse_lenient", run=_lenient, seeds=(b'{"a": [1, {"a": NaN}], "a": 2}', b"[{}, 7]")),
     Target(name="core.signing.Verifier", run=_verify, seeds=(_HEAD,)),
     Target(name="core.signature_fields.parse_input", run=_input, seeds=(dict(_FIELDS)[b"Signature-Input"],)),
     Target(name="core.signature_fields.read_agent", run=_agent, seeds=(b"agent_17", b"agent%200%2C%20%C3%BC")),

@@ -31,6 +31,13 @@ Without them the next hop would read the body as a second request, or not know w
 Source: ours; RFC 9110 section 7.6.1 forbids a sender to name them, a hostile one does not care.
 """
 
+KEPT_IDLE_S: Final = 4.0
+"""How long a connection upstream is kept for a next call, seconds.
+
+A call on a connection that its server closes at that moment is lost, and one that changes something must not be
+repeated. Source: ours; below the five seconds after which common servers close theirs (uvicorn, Node's http).
+"""
+
 _ABSOLUTE_TARGET: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _BREAKS_A_HEAD: Final = re.compile(rb"[\r\n\x00]")
 

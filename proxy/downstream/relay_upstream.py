@@ -20,6 +20,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import StreamWriter
 
 from proxy.core.errors import SignatureRefused
+from proxy.core.hop import KEPT_IDLE_S
 from proxy.downstream.connection import ENDS_WITH_PEER, MAX_HEAD_FIELDS, MAX_HEAD_LINE_BYTES
 from proxy.downstream.signed_body import SIGNED_BODY, SignedBody
 
@@ -241,7 +242,7 @@ def open_relay_session(*, connect_timeout_s: float, tls: ssl.SSLContext | None =
     closes it.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=True if tls is None else tls),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_IDLE_S, ssl=True if tls is None else tls),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s),
         skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),

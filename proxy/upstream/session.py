@@ -8,6 +8,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.core.call_signer import CallSigner
+from proxy.core.hop import KEPT_IDLE_S
 from proxy.upstream.signed_session import signing
 
 
@@ -42,7 +43,7 @@ def open_bridge_session(
     return aiohttp.ClientSession(
         trace_configs=[trace],
         connector=aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=4, enable_cleanup_closed=False, ssl=True if tls is None else tls
+            limit=0, keepalive_timeout=KEPT_IDLE_S, enable_cleanup_closed=False, ssl=True if tls is None else tls
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s, connect=None),

@@ -40,7 +40,7 @@ def test_the_elicitation_benchmark_tells_ratios_and_keeps_absolute_figures_in_it
         kept = _object(arm)
         assert (kept["lost"], kept["duplicated"], kept["errors"]) == (0, 0, {})
         assert {"p50", "p95", "p99", "max", "count"} == _object(kept["latency_ms"]).keys()
-    assert "rate limits and session limit are OFF" in said
+    assert "rate limits of sidecar and development Bridge and its session limit are OFF" in said
     assert " ms" not in said
 
 

@@ -177,7 +177,8 @@ def _parked(bridge: str) -> int:
 
 @pytest.mark.requirement("stdio.end")
 def test_the_end_of_input_drops_the_waits_that_are_held(bridge: str) -> None:
-    params = {"name": WAIT, "arguments": {"agent_id": "dropped", "timeout_seconds": 300}}
+    beyond_the_log = {"agent_id": "dropped", "timeout_seconds": 300, "since_sequence": 1_000_000}
+    params = {"name": WAIT, "arguments": beyond_the_log}
     wait = json.dumps({"jsonrpc": "2.0", "id": "w", "method": "tools/call", "params": params}).encode() + b"\n"
     with started("--bridge", bridge, *ON, "--", "cat") as child:
         child.write(INITIALIZE + wait)

@@ -180,8 +180,8 @@ def test_lost_messages_count_against_the_cohort_of_their_agent(stand: _Stand, ca
     assert stand.value("messages_lost_total") == 7
     assert stand.part("messages_lost") == 7
     assert stand.part("cohorts", "elicitation", "delivery_rate") == 0.5
-    assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.WARNING]
-    assert [isinstance(record.msg, dict) and record.msg["at_most"] for record in caplog.records] == [2, 5]
+    warned = [record.msg for record in caplog.records if record.levelno == logging.WARNING]
+    assert [isinstance(said, dict) and said["at_most"] for said in warned] == [2, 5]
 
 
 def test_a_defect_is_counted_and_told_with_its_traceback(stand: _Stand, caplog: pytest.LogCaptureFixture) -> None:
