@@ -33,6 +33,7 @@ from proxy.downstream.mcp_eras import EraDoors
 from proxy.downstream.mcp_trust import McpTrust
 from proxy.downstream.mcp_wait import McpWaits
 from proxy.downstream.relay import Declined, Declines, OnHead, OnReply, Relay
+from proxy.downstream.relay_upstream import REPEATABLE
 from proxy.downstream.served import Draft, served
 from proxy.downstream.tool_list import ToolList
 from proxy.flows.client_questions import ClientQuestions
@@ -263,6 +264,7 @@ class McpDoor:
         def note_revision(status: int, reply: bytes) -> None:
             client.revision = agreed_revision(reply) if status == 200 else None
 
+        request[REPEATABLE] = True  # a session that nobody has heard of is nobody's
         return await self._relay(request, draft, body, on_head=note_session, on_reply=note_revision)
 
     # Whether a call may be answered here

@@ -26,6 +26,9 @@ from proxy.downstream.signed_body import SIGNED_BODY, SignedBody
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+REPEATABLE: Final = web.RequestKey("repeatable", bool)
+"""True for a call whose door knows that to send it a second time does nothing twice."""
+
 
 class Upload:
     """One request on its way up: its head, the body still to come, and what happened to both.
@@ -99,9 +102,10 @@ class Upload:
     def may_repeat(self) -> bool:
         """True when sending it again cannot do anything twice.
 
-        Source: RFC 9110 section 9.2.2, narrowed by us to the safe methods without a body.
+        Source: RFC 9110 section 9.2.2, narrowed by us to the safe methods without a body, and what a door vouches for.
         """
-        return not self.has_body and not self.bytes_up and self.request.method in {"GET", "HEAD", "OPTIONS"}
+        is_safe = not self.bytes_up and self.request.method in {"GET", "HEAD", "OPTIONS"}
+        return not self.has_body and (is_safe or self.request.get(REPEATABLE, False))
 
     def __aiter__(self) -> "Upload":
         return self
